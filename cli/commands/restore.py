@@ -97,6 +97,8 @@ def command(
         print(f"{restored.missing} large payloads or bodies are missing")
     if restored.aside:
         print(f"what was there before is in {restored.aside}")
+    if (settings.data_dir / TOKENS).exists() and not (settings.data_dir / "admin.token").exists():
+        print("the tokens are those of the backup: put back the files *.token, or use 'flowhook tokens rotate NAME'")
     if manifest.secrets and not restoring.key:
         key = describe_key(manifest.secrets_key)
         print(f"put secrets.key, {key}, into {settings.data_dir} before you start")

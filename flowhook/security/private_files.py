@@ -35,7 +35,10 @@ OURS: Final = (
 OUR_DIRECTORIES: Final = ("blobs", "run")  # subdirectories of a data directory that contain only files of Flowhook
 # Patterns of subdirectories of a data directory in which other processes create and remove files all the time: their
 # own mode protects those.
-OPAQUE_DIRECTORIES: Final = ("nats-[0-9]*", "router-[0-9]*", "view", "before-restore-*", ".*.backup")
+OPAQUE_DIRECTORIES: Final = (
+    *("nats-[0-9]*", "router-[0-9]*", "view", "before-restore-*"),
+    *(".*.backup", ".*.restore", ".*.migration"),
+)
 # Subdirectories of a data directory that contain files of Flowhook, or copies of them, and files of operators.
 SHARED_DIRECTORIES: Final = ("logs", "backup", "backups")
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO

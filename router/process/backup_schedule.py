@@ -67,8 +67,9 @@ async def run_program(settings: RouterSettings, action: str) -> BackupReport:
     ours, theirs = os.pipe()
     try:
         try:
-            command = python_command("router.process.backups", theirs, action)
-            process = spawn(command, descriptors=[theirs], environment=environment_of(settings, os.environ))
+            command = python_command("router.process.backups", os.getpid(), theirs, action)
+            environment = environment_of(settings, os.environ)
+            process = spawn(command, descriptors=[theirs], environment=environment, new_session=True)
         finally:
             os.close(theirs)
         try:

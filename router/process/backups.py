@@ -1,7 +1,6 @@
 """Makes a backup of what the settings of a router name, in a process of its own: that of a command, or of a schedule.
 
-As a program, which the schedule starts, it prints one JSON object to the descriptor that is its argument: see
-`BackupReport`.
+As a program, which the schedule starts, it writes one JSON object to a descriptor that it inherits: see `BackupReport`.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +18,7 @@ import orjson
 
 from flowhook.errors import FlowhookError, InvalidError
 from flowhook.process import logs
+from flowhook.process.kernel import die_with_parent
 from flowhook.process.settings import RouterSettings
 from flowhook.security.private_files import make_directory
 from flowhook.security.tokens import FILE as TOKENS_FILE
@@ -141,13 +141,17 @@ def _run(settings: RouterSettings, *, make: bool) -> BackupReport:
     return BackupReport(newest)
 
 
-def main(descriptor: int, *, make: bool) -> None:
+def main(arguments: Sequence[str]) -> None:
+    """Run as a child of a router: `PARENT DESCRIPTOR ACTION`."""
+    parent, descriptor, action = arguments
+    if sys.platform.startswith("linux"):
+        die_with_parent(int(parent))  # the next one would be refused while this one works
     os.nice(LOWEST_PRIORITY)
     settings = RouterSettings()
     logs.configure(level=settings.log_level, log_format=settings.log_format)
-    with os.fdopen(descriptor, "wb") as out:
-        out.write(orjson.dumps(asdict(_run(settings, make=make))))
+    with os.fdopen(int(descriptor), "wb") as out:
+        out.write(orjson.dumps(asdict(_run(settings, make=action == "make"))))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), make=sys.argv[2] == "make")
+    main(sys.argv[1:])

@@ -94,10 +94,15 @@ class Manifest:
 
 
 class ArchiveWriter:
-    """Writes the file of a backup, which is new, in the order of its parts; `pause` is called after each MiB or so."""
+    """Writes the file of a backup, in the order of its parts; `pause` is called after each MiB or so.
 
-    def __init__(self, file: IO[bytes], *, compressed: bool, pause: Pause) -> None:
-        packed: Any = _SyncedFile(file, pause)  # tarfile and zstandard ask for no more than it has
+    A context manager, which writes the digests and the end, and makes everything durable, unless the block raises.
+    """
+
+    def __init__(self, path: Path, *, compressed: bool, pause: Pause) -> None:
+        """Create the file."""
+        self._file = os.fdopen(open_private(path, os.O_WRONLY | os.O_EXCL), "wb")
+        packed: Any = _SyncedFile(self._file, path.parent, pause)  # tarfile and zstandard ask for no more than it has
         self._sink: _SyncedFile = packed
         self._packer: zstandard.ZstdCompressionWriter | None = None
         if compressed:
@@ -116,13 +121,24 @@ class ArchiveWriter:
     def add_content(self, name: str, content: bytes) -> None:
         self._add(name, io.BytesIO(content), len(content))
 
-    def close(self) -> None:
-        """Write the digests and the end, and make everything durable."""
-        self.add_content(SUMS, "".join(self._sums).encode())
-        self._tar.close()
-        if self._packer is not None:
-            self._packer.close()  # type: ignore[no-untyped-call]
-        self._sink.sync()
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._file.tell()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._file:
+            if kind is not None:
+                self._sink.failed = True
+                return
+            self.add_content(SUMS, "".join(self._sums).encode())
+            self._tar.close()
+            if self._packer is not None:
+                self._packer.close()  # type: ignore[no-untyped-call]
+            self._sink.sync()
 
     def _add(self, name: str, file: IO[bytes], size: int) -> None:
         entry = tarfile.TarInfo(name)
@@ -135,17 +151,18 @@ class ArchiveWriter:
 class _SyncedFile:
     """A file that is synced in between, and whose writer pauses."""
 
-    def __init__(self, file: IO[bytes], pause: Pause) -> None:
+    def __init__(self, file: IO[bytes], directory: Path, pause: Pause) -> None:
         self._file = file
+        self._directory = directory
         self._pause = pause
         self._unsynced = 0
-        self._failed = False
+        self.failed = False  # whether nothing is written any more
 
     def write(self, data: bytes) -> int:
-        if not self._failed:  # tarfile writes the end of an archive that it could not write, too
-            self._failed = True
+        if not self.failed:  # tarfile writes the end of an archive that it could not write, too
+            self.failed = True
             self._write(data)
-            self._failed = False
+            self.failed = False
         return len(data)
 
     def _write(self, data: bytes) -> None:
@@ -161,6 +178,7 @@ class _SyncedFile:
     def sync(self) -> None:
         self._file.flush()
         os.fdatasync(self._file.fileno())
+        check_room(self._directory, 0)  # what is served from the same disk goes first
         self._unsynced = 0
 
 

@@ -25,7 +25,7 @@ import attrs
 
 from flowhook.errors import ConflictError, FlowhookError, NotFoundError
 from flowhook.model import Status
-from flowhook.security.private_files import make_directory, open_private
+from flowhook.security.private_files import make_directory
 from router.storage.backups.archive import (
     BLOBS,
     DATABASE,
@@ -37,7 +37,7 @@ from router.storage.backups.archive import (
     Manifest,
     check_archive,
 )
-from router.storage.blobs import BlobCache, named_blobs, sync
+from router.storage.blobs import BlobCache, check_room, named_blobs, sync
 from router.storage.commit_log.interface import ReplicatedLog
 from router.storage.errors import translate
 from router.storage.formats import EARLIEST
@@ -169,6 +169,8 @@ class BackupMaker:
                 raise ConflictError(
                     f"another backup is being made in {target.parent}", reason="BACKUP_RUNNING"
                 ) from None
+            except OSError:  # a file system that has no locks of directories, such as NFS
+                pass
             with working_directory(target.parent / f".{target.name}.partial") as work:
                 yield work
         finally:
@@ -193,16 +195,14 @@ class BackupMaker:
             f"packing {sum(manifest.executions.values())} executions and {len(found)} large payloads and bodies"
         )
         packed = copy.with_name("packed")
-        with os.fdopen(open_private(packed, os.O_WRONLY | os.O_EXCL), "wb") as file:
-            pace.describe = lambda: f"{file.tell() >> 20} MiB packed"
-            writer = ArchiveWriter(file, compressed=target.suffix != PLAIN_SUFFIX, pause=pace.pause)
+        with ArchiveWriter(packed, compressed=target.suffix != PLAIN_SUFFIX, pause=pace.pause) as writer:
+            pace.describe = lambda: f"{writer.size >> 20} MiB packed"
             writer.add_content(MANIFEST, manifest.to_json())
             writer.add(DATABASE, copy)
             for name in found:
                 writer.add(f"{BLOBS}/{name}", blob(name))
             with suppress(FileNotFoundError):
                 writer.add_content(TOKENS, self.tokens.read_bytes())
-            writer.close()
         pace.describe = str
         self.report("checking the backup")
         if check_archive(packed, pause=pace.pause) != manifest:
@@ -246,6 +246,7 @@ class _CopyProgress:
         size = self._copy.stat().st_size
         if size - self._synced >= SYNC_BYTES:
             sync(self._copy)
+            check_room(self._copy.parent, 0)  # what is served from the same disk goes first
             self._synced = size
 
     def describe(self) -> str:

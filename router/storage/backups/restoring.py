@@ -10,6 +10,7 @@ in a term that none before had: what a runner still does for the lost state is r
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -72,7 +73,7 @@ class Restoring:
     key: str
     """Fingerprint of the key of secrets that is there; empty: there is none yet."""
     tokens: Path
-    """The file of the tokens, which is restored if it is missing."""
+    """The file of the tokens, which is restored if it is missing, and its directory is not."""
     report: Report
     """Called with each line of progress."""
     since: ReplicatedLog | None = None
@@ -118,8 +119,10 @@ class Restoring:
             return restored
 
     def _place_tokens(self, work: Path) -> None:
-        if (work / TOKENS).exists() and not self.tokens.exists():
-            _move(work / TOKENS, self.tokens)
+        # without a data directory, somebody only looks at a backup
+        if (work / TOKENS).exists() and self.tokens.parent.is_dir() and not self.tokens.exists():
+            shutil.move(work / TOKENS, self.tokens)
+            sync(self.tokens.parent)
 
     def _unpack(self, work: Path) -> Restored:
         """Make a checked database of today's format in `work`, with its blobs."""

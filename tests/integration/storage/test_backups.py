@@ -207,6 +207,14 @@ async def test_the_tokens_that_are_there_are_kept(database, maker, target, empty
     assert empty.with_name("tokens.json").read_bytes() == b"newer"
 
 
+async def test_who_only_looks_at_a_backup_gets_no_tokens(database, maker, target, empty, tmp_path):
+    maker.of_database(database, target)
+    restoring = Restoring(archive=target, key="", tokens=tmp_path / "none" / "tokens.json", report=str)
+    assert restoring.to_database(empty).executions == STATUSES
+    assert names(empty.parent) == ["blobs", "flowhook.db", "flowhook.db.lock"]
+    assert not (tmp_path / "none").exists()
+
+
 async def test_another_key_of_secrets_is_refused(storage, database, maker, target, empty):
     await storage.registry.set_fingerprint("secrets_key", "0123456789abcdef")
     assert maker.of_database(database, target).manifest.secrets_key == "0123456789abcdef"
@@ -293,6 +301,29 @@ async def test_a_disk_without_room_is_noticed_before_anything_is_copied(database
     assert names(target.parent) == []
 
 
+@pytest.mark.parametrize("line", ["copying", "packing"])
+async def test_a_disk_that_fills_up_meanwhile_is_left_to_what_is_served_from_it(
+    database, maker, target, monkeypatch, line
+):
+    monkeypatch.setattr("router.storage.backups.archive.SYNC_BYTES", 1)
+    monkeypatch.setattr("router.storage.backups.making.SYNC_BYTES", 1)
+    monkeypatch.setattr("router.storage.backups.making.SLICE_SECONDS", 0)
+    found = os.statvfs(target.parent.parent)
+    full = SimpleNamespace(f_bavail=1, f_frsize=found.f_frsize)
+
+    def report(said):
+        if said.startswith(line):
+            monkeypatch.setattr("router.storage.blobs.os.statvfs", lambda _: full)
+
+    maker.report = report
+    if line == "copying":
+        monkeypatch.setattr("router.storage.replicated.snapshots.check_room", lambda *_: report("copying"))
+    with pytest.raises(UnavailableError) as raised:
+        maker.of_database(database, target)
+    assert raised.value.reason == "STORAGE_FULL"
+    assert names(target.parent) == []
+
+
 async def test_one_backup_at_a_time_is_made_in_a_directory(database, target, tmp_path):
     refused = []
 
@@ -352,20 +383,17 @@ def test_what_is_no_backup_is_refused(tmp_path, content):
 
 def repacked(path, **changes):
     """Write an archive with other parts, whose digests are right."""
-    with path.open("wb") as file:
-        writer = archive.ArchiveWriter(file, compressed=False, pause=lambda: None)
+    path.unlink(missing_ok=True)
+    with archive.ArchiveWriter(path, compressed=False, pause=str) as writer:
         for name, data in changes.items():
             writer.add_content(name.replace("__", "/").replace("_DOT_", "."), data)
-        writer.close()
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/etc/passwd", "blobs/../../x", "blobs/ab/..", "other"])
 def test_parts_with_other_names_are_refused_and_written_nowhere(tmp_path, name):
     path = tmp_path / "file.tar"
-    with path.open("wb") as file:
-        writer = archive.ArchiveWriter(file, compressed=False, pause=lambda: None)
+    with archive.ArchiveWriter(path, compressed=False, pause=str) as writer:
         writer.add_content(name, b"x")
-        writer.close()
     (tmp_path / "out").mkdir()
     with pytest.raises(BackupDamagedError, match="has a part"):
         extract(path, tmp_path / "out")

@@ -8,7 +8,7 @@ import contextlib
 import pytest
 from support.patience import PATIENCE
 
-from router.storage import schema
+from router.storage import schema, vacuum
 from router.storage.erasure import is_pending
 from router.storage.replicated.view import CHECK_SECONDS, Forgetting, View, read_last_erasure
 from router.storage.storage import open_storage
@@ -79,3 +79,17 @@ def test_a_router_that_follows_wipes_its_view_its_blobs_and_rejections_of_the_fl
 
 def test_a_router_without_a_view_knows_of_no_erasure(tmp_path):
     assert read_last_erasure(View(tmp_path)) == 0
+
+
+def test_a_router_that_follows_gives_back_what_became_free_in_its_view(view, monkeypatch):
+    monkeypatch.setattr(vacuum, "KEPT_PAGES", 8)
+    forgetting = Forgetting(view)
+    with view.connected() as connection:
+        connection.executemany("INSERT INTO event VALUES (?, randomblob(4000))", [(seq,) for seq in range(1000)])
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        before = view.path.stat().st_size
+        connection.execute("DELETE FROM event")
+        while forgetting.step(connection) != CHECK_SECONDS:
+            pass
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    assert view.path.stat().st_size < before / 4

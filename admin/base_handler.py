@@ -18,7 +18,7 @@ from admin.in_progress import RequestsInProgress, SharedCalls
 from admin.security.logins import LoginLink, SentLogins
 from admin.security.request_checks import is_allowed_host
 from admin.security.router_clients import Recognition, RouterClients
-from admin.security.sessions import Sessions
+from admin.security.sessions import LoginSessions
 from flowhook import errors
 from flowhook.client import AsyncClient, ProcessInfo
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidFlowError, UnavailableError
@@ -85,7 +85,7 @@ class AdminContext:
     watch: AsyncClient  # the same with a longer timeout, which finds out whether the router hangs; owned by the caller
     names: Collection[str]  # names by which the process may be called (see `is_allowed_host`)
     clients: RouterClients  # clients with the tokens of people and programs
-    sessions: Sessions = attrs.field(factory=Sessions)  # of the console
+    sessions: LoginSessions = attrs.field(factory=LoginSessions)  # of the console
     login_link: LoginLink = attrs.field(factory=lambda: LoginLink("", str, 0.0))
     limits: AdminLimits = attrs.field(factory=AdminLimits)  # that principals share
     proxies: TrustedProxies = attrs.field(factory=TrustedProxies)  # that say whose requests they pass on

@@ -13,7 +13,7 @@ from tornado.iostream import StreamClosedError
 
 from admin.base_handler import BaseHandler
 from admin.security.request_checks import is_embedded_elsewhere, is_same_origin
-from admin.security.sessions import Role, Session, digest
+from admin.security.sessions import LoginRole, LoginSession, digest
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
 from flowhook.model.audit_reason import client_address
@@ -38,7 +38,7 @@ class SignedInHandler(BaseHandler):
     max_body = MAX_BODY
     operators_only = True
     token: str | None = None
-    session: Session | None = None
+    session: LoginSession | None = None
     is_complete = False  # whether the whole request has been received
     _seat: Seat | None = None  # share of memory that the body takes; Tornado ends some requests before `prepare`
 
@@ -136,7 +136,7 @@ class SignedInHandler(BaseHandler):
             raise UnauthenticatedError("log in first: there is no session, or it has expired", reason="SESSION_MISSING")
         self.token = self.session.token
 
-    def find_session(self, *, use: bool = True) -> Session | None:
+    def find_session(self, *, use: bool = True) -> LoginSession | None:
         """Return the session whose cookie the request has, and count it as used, if `use`."""
         return self.context.sessions.find(self.get_cookie(COOKIE, "") or "", self.context.clock(), use=use)
 
@@ -153,7 +153,7 @@ class SignedInHandler(BaseHandler):
         if self.session is None:
             return
         self.check_origin()
-        if self.request.method == "POST" and self.operators_only and self.session.role is not Role.OPERATOR:
+        if self.request.method == "POST" and self.operators_only and self.session.role is not LoginRole.OPERATOR:
             raise PermissionDeniedError(
                 "your token may only view: log in with one that has the scope admin", reason="SCOPE_MISSING"
             )

@@ -62,7 +62,7 @@ class Resolve(ExecutionId):
 
 
 @dataclass(frozen=True, slots=True)
-class RequestView:
+class ExecutionRequest:
     """The request that started an execution, without credentials.
 
     `headers`: the values of a repeated one are joined by commas (RFC 9110, section 5.3); what is not UTF-8 is written
@@ -142,7 +142,7 @@ class Deletion:
 class ExecutionDetailView(Execution):
     """An execution with all that is stored of it."""
 
-    request: RequestView
+    request: ExecutionRequest
     tasks: tuple[TaskRun, ...]
     journal: tuple[JournalView, ...]
     output: Any
@@ -255,7 +255,7 @@ def _output(entry: JournalEntry) -> Any:
     }
 
 
-def _request(event: Event, body_size: int, *, with_body: bool) -> RequestView:
+def _request(event: Event, body_size: int, *, with_body: bool) -> ExecutionRequest:
     converted = {
         "headers": header_texts(event.headers),
         "origin": event.origin.name.lower(),
@@ -263,7 +263,7 @@ def _request(event: Event, body_size: int, *, with_body: bool) -> RequestView:
         "trace_id": trace_id_of(event.traceparent),
     }
     body = {"body": None, "parts": (), **(_body(event) if with_body else {})}
-    return RequestView(**{**shown_fields(RequestView, event), **converted, **body})
+    return ExecutionRequest(**{**shown_fields(ExecutionRequest, event), **converted, **body})
 
 
 def _body(event: Event) -> dict[str, Any]:

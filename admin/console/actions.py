@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from admin.base_handler import AdminContext
-from admin.console.page import Page
+from admin.console.page import ConsolePage
 from operations import table
 from operations.operation import Operation
 
@@ -37,7 +37,7 @@ ACTIONS: Final[tuple[tuple[Operation[Any], Notice | None], ...]] = (
 )
 
 
-class ActionHandler(Page):
+class ActionHandler(ConsolePage):
     """Performs the operation of a form, and redirects."""
 
     SUPPORTED_METHODS = ("POST",)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from admin.console.documentation import documentation
-from admin.console.page import Page
+from admin.console.page import ConsolePage
 from flowhook.errors import FlowhookError, InvalidError, InvalidFlowError, NotFoundError
 from flowhook.model import Flow
 from operations.flows import CheckedFlow, ListedProblem, problems_of
@@ -39,7 +39,7 @@ MAX_LINES: Final = 1000  # lines up to which a text is shown whole; of a longer 
 AROUND: Final = 5  # lines that are shown before and after one with problems, in a text that is not shown whole
 
 
-class ApplyPage(Page):
+class ApplyPage(ConsolePage):
     """`/apply`: the form, with the file of the flow and of the revision that the URL names, or with an example."""
 
     async def show(self, *_values: str) -> None:

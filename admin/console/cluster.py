@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from admin.console.live import LiveStream
-from admin.console.page import Page, read_live
+from admin.console.page import ConsolePage, read_live
 from operations.cluster import ClusterState
 from operations.health import SILENT_SECONDS
 from operations.operation import NoParameters
@@ -14,7 +14,7 @@ from operations.table import GET_CLUSTER
 LIVE_SECONDS: Final = 2.0  # time between two looks at the cluster: its processes report as often
 
 
-class ClusterPage(Page):
+class ClusterPage(ConsolePage):
     """`/cluster`: backlog, storage, processes, shards, and the servers of the log; live."""
 
     async def show(self, *_values: str) -> None:

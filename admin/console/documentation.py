@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from markupsafe import Markup
 
-from admin.console.page import Page
+from admin.console.page import ConsolePage
 from admin.shipped_files import read_shipped
 from flowhook.errors import NotFoundError
 
@@ -162,7 +162,7 @@ def _text(token: Token) -> str:
     return "".join(child.content for child in token.children or () if child.type in ("text", "code_inline"))
 
 
-class PublicPage(Page):
+class PublicPage(ConsolePage):
     """Base class of pages that need no session; one that there is shows the menu."""
 
     def authenticate(self) -> None:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from admin.console import trace_view
 from admin.console.body_view import MAX_SHOWN, body_view
-from admin.console.page import Page
+from admin.console.page import ConsolePage
 from admin.console.timeline import MAX_BARS, draw_timeline
 from flowhook.errors import ExhaustedError, FlowhookError, InternalError, InvalidError, NotFoundError, UnavailableError
 from flowhook.model import Execution, Status, to_datetime
@@ -88,7 +88,7 @@ def read_view(query: Mapping[str, Sequence[str]]) -> Shown:
     return Shown(view, int(task or 0), body == "whole")
 
 
-class ExecutionDetailPage(Page):
+class ExecutionDetailPage(ConsolePage):
     """`/executions/ID`: one execution."""
 
     async def show(self, *values: str) -> None:
@@ -187,7 +187,7 @@ def _task(detail: ExecutionDetailView, number: int, found: dict[str, Any]) -> di
     }
 
 
-async def draw_picture(page: Page, detail: ExecutionDetailView) -> Markup:
+async def draw_picture(page: ConsolePage, detail: ExecutionDetailView) -> Markup:
     """Return the flow with the path of an execution; empty if its revision is not stored any more."""
     async with page.router() as client:
         try:
@@ -197,7 +197,7 @@ async def draw_picture(page: Page, detail: ExecutionDetailView) -> Markup:
     return Markup(picture.svg)  # noqa: S704 - operations.diagram escapes all text
 
 
-class ExecutionProgress(Page):
+class ExecutionProgress(ConsolePage):
     """Status and tasks of an execution; its page asks for them every 2 s until it has ended, or 10 s while it waits."""
 
     SUPPORTED_METHODS = ("GET",)
@@ -217,7 +217,7 @@ class ExecutionProgress(Page):
         )
 
 
-class DiffPage(Page):
+class DiffPage(ConsolePage):
     """`/executions/ID/diff?with=ID`: the difference; without `with`, a form that asks for the other execution."""
 
     error_fields: Mapping[str, str] = {"EXECUTION_NOT_FOUND": "with"}

@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from admin.console.live import LiveStream
-from admin.console.page import FilterForm, Page, read_live, read_rows
+from admin.console.page import ConsolePage, FilterForm, read_live, read_rows
 from flowhook.errors import InvalidError
 from flowhook.model import Status
 from operations.execution_list import (
@@ -77,7 +77,7 @@ def _text(name: str, value: str) -> str:
     return f"{LABELS[name]} {value}".strip()
 
 
-class ExecutionsPage(Page):
+class ExecutionsPage(ConsolePage):
     """`/executions`: executions, newest first, with conditions in the URL; live on the first page."""
 
     filter_form = FilterForm("executions_form.html", "Executions", LIST_EXECUTIONS, {"statuses": list(Status)})
@@ -145,7 +145,7 @@ def row_values(filters: ExecutionList, page: ExecutionPage) -> dict[str, bool | 
     return {"filtered": bool(pairs), "flow_only": flow_only, "complete": not page.next_page_token}
 
 
-class FaultsPage(Page):
+class FaultsPage(ConsolePage):
     """`/faults`: failed executions that were neither replayed nor resolved, in groups."""
 
     filter_form = FilterForm("faults_form.html", "Faults", LIST_FAULTS)

@@ -10,7 +10,7 @@ import orjson
 from markupsafe import Markup
 
 from admin.console.live import LiveStream
-from admin.console.page import FilterForm, Page, read_live, read_rows
+from admin.console.page import ConsolePage, FilterForm, read_live, read_rows
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, NotFoundError
 from flowhook.model.flows import FlowCondition
@@ -27,7 +27,7 @@ def filter_query(filters: FlowList, **others: str) -> str:
     return urlencode({name: value for name, value in pairs.items() if value})
 
 
-class FlowsPage(Page):
+class FlowsPage(ConsolePage):
     """`/flows`: flows by ID, with conditions in the URL; live on the first page."""
 
     filter_form = FilterForm("flows_form.html", "Flows", table.LIST_FLOWS, {"states": list(FlowCondition)})
@@ -54,7 +54,7 @@ class FlowsPage(Page):
         )
 
 
-async def first_webhook(page: Page, listed: FlowPage) -> dict[str, str] | None:
+async def first_webhook(page: ConsolePage, listed: FlowPage) -> dict[str, str] | None:
     """Return how to send the first webhook: the flow that it is for, and the URL of the edges, so far as known.
 
     `unsigned` is a flow that accepts requests without a signature, `signed` one that does not; empty: none known. None:
@@ -93,7 +93,7 @@ async def _is_unsigned(client: AsyncClient, flow: ListedFlow) -> bool:
     return webhook.get("auth") == "none" and "POST" in webhook.get("methods", ["POST"])
 
 
-class FlowDetailPage(Page):
+class FlowDetailPage(ConsolePage):
     """`/flows/ID`: a flow's numbers, picture, URLs, set-up of senders, secrets, limits and file; or an old revision."""
 
     async def show(self, *values: str) -> None:
@@ -116,7 +116,7 @@ class FlowDetailPage(Page):
         )
 
 
-class RevisionsPage(Page):
+class RevisionsPage(ConsolePage):
     """`/flows/ID/revisions`: the revisions of a flow, and what changed between two of them."""
 
     error_fields: Mapping[str, str] = {"FLOW_REVISION_NOT_FOUND": ""}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from admin.console.page import ListPage, Page
+from admin.console.page import ConsolePage, ListPage
 from operations.table import GET_INCIDENT, LIST_INCIDENTS
 
 
@@ -12,7 +12,7 @@ class IncidentsPage(ListPage):
     operation, template = LIST_INCIDENTS, "incidents.html"
 
 
-class IncidentDetailPage(Page):
+class IncidentDetailPage(ConsolePage):
     """`/incidents/ID`: one incident and its history."""
 
     async def show(self, *values: str) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import parse_qs, quote, urlencode
 
-from admin.console.page import Page
+from admin.console.page import ConsolePage
 from admin.console.replay_fields import DEFAULTS, digest, error_fields, ignored, unused
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError
 from flowhook.model import Status
@@ -28,7 +28,7 @@ _PREVIEWS: Final = (PREVIEWED, PREVIEWED_CHOICES)
 _NOT_PREVIEWED: Final = ("reason", "request_id", *_PREVIEWS)
 
 
-class JobsPage(Page):
+class JobsPage(ConsolePage):
     """`/jobs`: jobs, newest first, with their progress."""
 
     async def show(self, *_values: str) -> None:
@@ -39,7 +39,7 @@ class JobsPage(Page):
         self.finish_page("jobs.html", page=page, first=not parameters.page_token, older=older, active=active)
 
 
-class NewJobPage(Page):
+class NewJobPage(ConsolePage):
     """`/jobs/new`: conditions on executions, how many meet them, what happens to them, and the button that does it."""
 
     async def show(self, *_values: str) -> None:
@@ -179,7 +179,7 @@ def _tasks(preview: PreviewView | None) -> list[str]:
     return list(dict.fromkeys(each.task for one in previews for each in (*one.taken_over, *one.again)))
 
 
-class JobDetailPage(Page):
+class JobDetailPage(ConsolePage):
     """`/jobs/ID`: what a job does, its progress, and the outcomes of its executions."""
 
     async def show(self, *values: str) -> None:
@@ -202,7 +202,7 @@ class JobDetailPage(Page):
         )
 
 
-class JobProgress(Page):
+class JobProgress(ConsolePage):
     """`/jobs/ID/progress`: the part of the page of a job that changes; the page asks for it every second."""
 
     SUPPORTED_METHODS = ("GET",)

@@ -12,7 +12,7 @@ import asyncio
 from typing import Any, Final
 
 from admin.console import rendering
-from admin.console.page import Page
+from admin.console.page import ConsolePage
 from flowhook.errors import FlowhookError, UnauthenticatedError, UnavailableError
 
 INTERVAL_SECONDS: Final = 0.5  # time between two looks at the list of executions
@@ -24,7 +24,7 @@ ENDED: Final = "ended"  # event after which the page asks for no further ones: i
 AWAY: Final = "event: away\ndata:\n\n"  # sent instead of the rows while the router does not answer
 
 
-class LiveStream(Page):
+class LiveStream(ConsolePage):
     """Base class of the streams: subclasses say what is read and shown."""
 
     SUPPORTED_METHODS = ("GET",)

@@ -10,15 +10,15 @@ from __future__ import annotations
 import http
 import secrets
 
-from admin.console.page import CSRF_FIELD, Page, with_newlines
+from admin.console.page import CSRF_FIELD, ConsolePage, with_newlines
 from admin.console.unsent_form import MAX_CARRIED, MAX_ESCAPES, carried, summary, unsent_form
 from admin.security.router_clients import find_role
-from admin.security.sessions import MAX_AGE_SECONDS, Role
+from admin.security.sessions import MAX_AGE_SECONDS, LoginRole
 from admin.signed_in_handler import COOKIE, MAX_TOKEN, parse_fields
 from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError, UnavailableError
 
 
-class LoginPage(Page):
+class LoginPage(ConsolePage):
     """`/login`."""
 
     SUPPORTED_METHODS = ("GET", "HEAD", "POST")
@@ -106,7 +106,7 @@ class LoginPage(Page):
 
 
 class ContinuePage(LoginPage):
-    """`/login/continue`: a login that carries a form whose session had ended (`Page.finish_error`).
+    """`/login/continue`: a login that carries a form whose session had ended (`ConsolePage.finish_error`).
 
     Nothing is performed: the form is shown with a CSRF token of the new session, to be sent by its author.
     """
@@ -137,7 +137,7 @@ class ContinuePage(LoginPage):
 
     def finish_login(self) -> None:
         self.context.sent_logins.add(self.body)
-        if self.session is None or self.session.role is not Role.OPERATOR:
+        if self.session is None or self.session.role is not LoginRole.OPERATOR:
             self.finish_form("This token may only view: log in with one that has the scope admin.")
             return
         fields = parse_fields(carried(self._form), "FORM_INVALID")
@@ -157,7 +157,7 @@ class ContinuePage(LoginPage):
         )
 
 
-class LogoutHandler(Page):
+class LogoutHandler(ConsolePage):
     """`/logout`."""
 
     SUPPORTED_METHODS = ("POST",)

@@ -13,7 +13,7 @@ from admin.console import rendering
 from admin.console.charts import Series, chart
 from admin.console.flows import first_webhook
 from admin.console.live import LiveStream
-from admin.console.page import FilterForm, Page, read_live
+from admin.console.page import ConsolePage, FilterForm, read_live
 from flowhook.model.overview import Overview, Period
 from operations import table
 from operations.flows import FlowList
@@ -118,7 +118,7 @@ def shown(overview: Overview, parameters: OverviewOf) -> dict[str, Any]:
     }
 
 
-class OverviewPage(Page):
+class OverviewPage(ConsolePage):
     """`/`: the overview, with the period and the flow in the URL; without any event, what to do first."""
 
     filter_form = FilterForm("overview_form.html", "Overview", table.GET_OVERVIEW)

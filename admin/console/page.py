@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 from admin.console import rendering
 from admin.console.unsent_form import MAX_UNSENT, carry, summary, unsent_form
 from admin.security.request_checks import is_same_origin
-from admin.security.sessions import Role
+from admin.security.sessions import LoginRole
 from admin.signed_in_handler import COOKIE, SignedInHandler
 from flowhook.asyncio_tasks import end_tasks
 from flowhook.client import AsyncClient
@@ -107,7 +107,7 @@ class FilterForm:
     values: Mapping[str, object] = field(default_factory=dict)  # further values for the template
 
 
-class Page(SignedInHandler):
+class ConsolePage(SignedInHandler):
     """Base class of pages."""
 
     # whether a form that was not performed is shown again, to be sent by its author: once it is corrected, or once its
@@ -144,7 +144,7 @@ class Page(SignedInHandler):
                 template,
                 section=self.section,
                 role=None if session is None else session.role,
-                operator=session is not None and session.role is Role.OPERATOR,
+                operator=session is not None and session.role is LoginRole.OPERATOR,
                 notice="" if session is None or not is_visit else session.take_notice(),
                 csrf_token="" if session is None else session.csrf_token(),
                 help_url=help_url(template),
@@ -284,7 +284,7 @@ class Page(SignedInHandler):
         self._finish_error_page("There is no such page." if status_code == http.HTTPStatus.NOT_FOUND else "")
 
 
-class ListPage(Page):
+class ListPage(ConsolePage):
     """Base class of pages that show a list, the newest first, with conditions in the URL."""
 
     operation: Operation[Any]  # reads the conditions, and a page of the list

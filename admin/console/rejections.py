@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import quote
 
 from admin.console.body_view import body_view
-from admin.console.page import FilterForm, ListPage, Page
+from admin.console.page import ConsolePage, FilterForm, ListPage
 from flowhook.errors import ConflictError
 from flowhook.model.rejections import Acceptability
 from operations.encoding import header_texts
@@ -61,7 +61,7 @@ class RejectionsPage(ListPage):
     filter_form = FilterForm("rejections_form.html", "Rejections", LIST_REJECTIONS)
 
 
-class RejectionDetailPage(Page):
+class RejectionDetailPage(ConsolePage):
     """`/rejections/ID`: a refused request."""
 
     async def show(self, *values: str) -> None:

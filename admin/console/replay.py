@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
-from admin.console.page import Page
+from admin.console.page import ConsolePage
 from admin.console.replay_fields import BODY_FIELDS, DEFAULTS, digest, error_fields, ignored, unused
 from flowhook.errors import ConflictError, FlowhookError, InvalidError, UnauthenticatedError
 from flowhook.model import Status
@@ -32,7 +32,7 @@ _STEPS: Final = ("preview", "replay")
 _NOT_CHOSEN: Final = (REASON, REQUEST_ID, PREVIEWED)
 
 
-class ReplayPage(Page):
+class ReplayPage(ConsolePage):
     """`/executions/ID/replay`: the form, with what the URL names, and what that would do."""
 
     async def show(self, *values: str) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from admin.console.page import Page
+from admin.console.page import ConsolePage
 from flowhook.errors import FlowhookError
 from operations.operation import ParameterError
 from operations.table import LIST_SECRETS, SET_SECRET
 
 
-class SecretsPage(Page):
+class SecretsPage(ConsolePage):
     """`/secrets`: names and ages; values can be set and not read."""
 
     async def show(self, *_values: str) -> None:

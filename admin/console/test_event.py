@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from admin.console.body_view import indented
-from admin.console.page import Page
+from admin.console.page import ConsolePage
 from flowhook.errors import FlowhookError, UnauthenticatedError
 from operations.operation import Operation
 from operations.table import PREPARE_TEST_EVENT, SEND_TEST_EVENT, SIGN_TEST_EVENT
@@ -16,7 +16,7 @@ from operations.test_events import TestDraft
 FIELDS: Final = ("method", "content_type", "headers", "body", "new_id")
 
 
-class TestEventPage(Page):
+class TestEventPage(ConsolePage):
     """`/flows/ID/test`: the form, filled from a sample or from a stored execution, and what became of it."""
 
     SUPPORTED_METHODS = ("GET", "HEAD", "POST")

@@ -10,7 +10,7 @@ from typing import Final
 
 from admin.in_progress import SharedCalls
 from admin.security.logins import LoginLimiter
-from admin.security.sessions import Role, digest
+from admin.security.sessions import LoginRole, digest
 from flowhook.client import AsyncClient
 from flowhook.errors import ExhaustedError, InvalidError, PermissionDeniedError, UnauthenticatedError
 from flowhook.sharing import FairQueue, Limit
@@ -71,7 +71,7 @@ class RouterClients:
             await self._entries.pop(unused).client.close()
 
 
-async def find_role(client: AsyncClient) -> Role:
+async def find_role(client: AsyncClient) -> LoginRole:
     """Return the role of a client's token.
 
     The router answers what a token may do, and nothing else does: one call that needs `view` or `admin`, and one that
@@ -86,10 +86,10 @@ async def find_role(client: AsyncClient) -> Role:
     try:
         await client.flows.apply((), dry_run=True)
     except PermissionDeniedError:
-        return Role.VIEWER
+        return LoginRole.VIEWER
     except InvalidError:
         pass
-    return Role.OPERATOR
+    return LoginRole.OPERATOR
 
 
 class Recognition:

@@ -27,7 +27,7 @@ MAX_PER_TOKEN: Final = 100
 _SECRET_BYTES: Final = 32
 
 
-class Role(StrEnum):
+class LoginRole(StrEnum):
     """What the owner of a session may do, as the router's answers about her token show."""
 
     VIEWER = "viewer"
@@ -37,11 +37,11 @@ class Role(StrEnum):
 
 
 @dataclass(slots=True)
-class Session:
+class LoginSession:
     """A session."""
 
     token: str = field(repr=False)  # the bearer token, never shown
-    role: Role
+    role: LoginRole
     csrf_secret: bytes = field(repr=False)  # what every form of the session has to contain, masked
     began: float  # time of the login
     used: float  # time of the last request
@@ -70,13 +70,13 @@ class Session:
         return len(masked) == 2 * _SECRET_BYTES and hmac.compare_digest(secret, self.csrf_secret)
 
 
-class Sessions:
+class LoginSessions:
     """All sessions, by the hash of their IDs: a copy of this process's memory does not show the IDs themselves."""
 
     def __init__(self) -> None:
-        self._sessions: dict[bytes, Session] = {}  # in the order of last use
+        self._sessions: dict[bytes, LoginSession] = {}  # in the order of last use
 
-    def begin(self, token: str, role: Role, now: float) -> str:
+    def begin(self, token: str, role: LoginRole, now: float) -> str:
         """Begin a session and return its ID, for the cookie."""
         self._sessions = {key: each for key, each in self._sessions.items() if not _is_expired(each, now)}
         own = [key for key, each in self._sessions.items() if each.token == token]
@@ -85,10 +85,10 @@ class Sessions:
         elif len(self._sessions) >= MAX_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
         session_id = secrets.token_urlsafe(_SECRET_BYTES)
-        self._sessions[digest(session_id)] = Session(token, role, secrets.token_bytes(_SECRET_BYTES), now, now)
+        self._sessions[digest(session_id)] = LoginSession(token, role, secrets.token_bytes(_SECRET_BYTES), now, now)
         return session_id
 
-    def find(self, session_id: str, now: float, *, use: bool = True) -> Session | None:
+    def find(self, session_id: str, now: float, *, use: bool = True) -> LoginSession | None:
         """Return a session that has not expired, and count it as used now, if `use`."""
         key = digest(session_id)
         session = self._sessions.get(key)
@@ -108,7 +108,7 @@ class Sessions:
         return len(self._sessions)
 
 
-def _is_expired(session: Session, now: float) -> bool:
+def _is_expired(session: LoginSession, now: float) -> bool:
     return now - session.began >= MAX_AGE_SECONDS or now - session.used >= MAX_IDLE_SECONDS
 
 

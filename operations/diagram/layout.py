@@ -246,7 +246,7 @@ class Jump(NamedTuple):
 
 
 @dataclass(slots=True)
-class Step:
+class Placement:
     """A node of a column, and where control goes from there."""
 
     node: Element
@@ -279,7 +279,7 @@ class _Line(NamedTuple):
 class Column:
     """Nodes one below another, with the lanes of edges between those that do not follow each other."""
 
-    def __init__(self, steps: Sequence[Step]) -> None:
+    def __init__(self, steps: Sequence[Placement]) -> None:
         self.steps = steps
         self.lanes = self._assign_lanes()
         self.tops: list[float] = []
@@ -442,18 +442,18 @@ class _Builder:
         last: Element | None = None,
     ) -> Column:
         """Return the tasks of a list, or those of `span`, behind which control goes to the one at the index `after`."""
-        steps = [] if first is None else [Step(first)]
+        steps = [] if first is None else [Placement(first)]
         index, end = span or (0, len(tasks.tasks))
         after = end if after is None else after
         while index < end:
             if self._left <= 0:
-                steps.append(Step(_more(tasks.tasks[index:end])))
+                steps.append(Placement(_more(tasks.tasks[index:end])))
                 break
             step, index = self.step(tasks, index, end, after)
             steps.append(step)
-        return Column(steps if last is None else [*steps, Step(last)])
+        return Column(steps if last is None else [*steps, Placement(last)])
 
-    def step(self, tasks: TaskList, index: int, end: int, after: int) -> tuple[Step, int]:
+    def step(self, tasks: TaskList, index: int, end: int, after: int) -> tuple[Placement, int]:
         """Return a step with the task at an index, and with the branches of a `switch`; and the index behind it."""
         self._left -= 1
         placed = tasks.tasks[index]
@@ -465,7 +465,7 @@ class _Builder:
             behind = following if following < end else after
             drawn = frozenset(after if branch.begin == end else branch.begin for branch in branches)
             node = Choice(node, self.branches(tasks, branches, behind), tasks.pointer(behind))
-        step = Step(node, goes_on=bool(drawn and node.exits))
+        step = Placement(node, goes_on=bool(drawn and node.exits))
         rows = dict(_case_places(placed, node))
         for name, place in tasks.exits(index):
             if place in drawn:
@@ -495,11 +495,11 @@ class _Builder:
         if placed.kind == "fork":
             columns = [self.column(TaskList([branch])) for branch in tasks[:MAX_BRANCHES]]
             if len(tasks) > MAX_BRANCHES:
-                columns.append(Column([Step(_more(tasks[MAX_BRANCHES:]))]))
+                columns.append(Column([Placement(_more(tasks[MAX_BRANCHES:]))]))
             return Fork(box, columns, pointer)
         column = self.column(TaskList(tasks))
         if placed.kind == "try":
-            return Try(box, [column, Column([Step(self.handler(placed))])], pointer, gap=GAP * 1.5)
+            return Try(box, [column, Column([Placement(self.handler(placed))])], pointer, gap=GAP * 1.5)
         return (Loop if placed.kind in ("for", "listen") else Frame)(box, [column], pointer)
 
     def handler(self, placed: PlacedTask) -> Element:

@@ -19,7 +19,7 @@ from admin.application import PAGES
 from admin.console.execution import ExecutionProgress
 from admin.console.jobs import JobProgress
 from admin.console.live import LiveStream
-from admin.console.page import Page
+from admin.console.page import ConsolePage
 from flowhook.client import channel
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.jobs import JobAction, JobSpec
@@ -79,7 +79,7 @@ def paths(samples):
     return [
         path.format(**samples)
         for path, handler in PAGES
-        if issubclass(handler, Page) and not issubclass(handler, NO_PAGES) and "GET" in handler.SUPPORTED_METHODS
+        if issubclass(handler, ConsolePage) and not issubclass(handler, NO_PAGES) and "GET" in handler.SUPPORTED_METHODS
     ]
 
 

@@ -16,7 +16,7 @@ from support.routers import flow, running_router
 from support.runners import attached
 
 from admin import app
-from admin.console.page import Page
+from admin.console.page import ConsolePage
 from flowhook.client import channel
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.v1.cluster_service_pb2_grpc import ClusterServiceStub
@@ -88,7 +88,7 @@ async def test_a_condition_is_refused_because_there_are_none(viewer):
 
 async def test_a_page_says_that_the_router_hangs(tmp_path, monkeypatch):
     monkeypatch.setattr(app, "SILENCE_SECONDS", 0.3)
-    monkeypatch.setattr(Page, "patience", 0.1)
+    monkeypatch.setattr(ConsolePage, "patience", 0.1)
     async with (
         running_router(tmp_path / "data") as router,
         relayed(router.target) as relay,

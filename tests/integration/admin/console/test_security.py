@@ -225,13 +225,13 @@ async def test_an_open_live_list_does_not_prolong_a_session(router, monkeypatch)
 
 async def test_a_page_that_updates_itself_does_not_prolong_a_session(browser, router, monkeypatch):
     await browser.log_in(router.token("view"))
-    used, find = [], sessions.Sessions.find
+    used, find = [], sessions.LoginSessions.find
 
     def observed(*values, use=True):
         used.append(use)
         return find(*values, use=use)
 
-    monkeypatch.setattr(sessions.Sessions, "find", observed)
+    monkeypatch.setattr(sessions.LoginSessions, "find", observed)
     by_htmx = {"HX-Request": "true"}
     assert (await browser.get("/jobs", headers=by_htmx)).status == 200
     assert (await browser.get("/jobs/x/progress", headers=by_htmx)).status == 404

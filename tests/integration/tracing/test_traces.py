@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import io
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -14,11 +15,13 @@ from support.http_servers import http_server
 from support.otlp import running_collector
 from support.patience import PATIENCE
 from support.routers import running_router
+from support.runners import attached
 from support.workers import running_worker
 
 from edge import app as edge_app
 from flowhook.errors import InvalidError
 from flowhook.model import Status
+from flowhook.model.rejections import TEST_TRACE, RequestOutcome
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import EdgeSettings, RunnerSettings
 from flowhook.tracing.configuration import configured
@@ -53,9 +56,11 @@ class Target:
     def __init__(self):
         self.url = ""
         self.statuses = []
+        self.bodies = []
         self.requests = []
 
     async def handle(self, request):
+        self.bodies.append(await request.read())
         self.requests.append(request)
         return web.json_response({}, status=self.statuses.pop(0) if self.statuses else 200)
 
@@ -67,10 +72,10 @@ class Traced:
     def __init__(self, collector, target, url, edge, client):
         self.collector, self.target, self.url, self.edge, self.client = collector, target, url, edge, client
 
-    async def send(self, flow="pay", headers=None, query="", status=202):
+    async def send(self, flow="pay", headers=None, query="", status=202, body=b'{"n": 1}'):
         given = {"X-Key": "key-of-the-door", "Content-Type": "application/json", **(headers or {})}
         url = f"http://{self.edge}/hook/{flow}{query}"
-        async with aiohttp.ClientSession() as session, session.post(url, data=b'{"n": 1}', headers=given) as answer:
+        async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=given) as answer:
             assert answer.status == status, await answer.text()
             return (await answer.json()).get("id")
 
@@ -316,3 +321,84 @@ async def test_a_log_line_of_a_call_has_trace_flow_and_execution(tmp_path, monke
     (line,) = [line for line in capfd.readouterr().out.splitlines() if "component failed unexpectedly" in line]
     assert all(each in line for each in (f"execution={event}", "flow=pay", f"trace_id={TRACE}"))
     assert SECRET not in line
+
+
+async def test_requests_that_wait_for_their_flow_or_send_much_are_traced_as_others(tmp_path, monkeypatch):
+    reply = b"""
+document: {dsl: 1.0.3, namespace: default, name: answers, version: 1.0.0}
+webhook: {auth: none, parse: raw, respond: {mode: reply}, max_body: 8MiB}
+do: [{ok: {set: {id: "${ .id }"}}}]
+"""
+    size = 5 * 1024 * 1024
+    async with traced(tmp_path, monkeypatch) as system:
+        await system.client.flows.apply([reply])
+        answered = await system.send("answers", headers={"Content-Type": "application/octet-stream"}, status=200)
+        await system.collector.until("process answers")
+        await system.client.flows.apply([reply.replace(b"mode: reply", b"mode: accept").replace(b"1.0.0", b"1.0.1")])
+        large = await system.send(
+            "answers", body=io.BytesIO(b"x" * size), headers={"Content-Type": "application/octet-stream"}
+        )
+        servers = await system.collector.until("POST /hook/{flow}", 2)
+        sends = await system.collector.until("send answers", 2)
+        processes = await system.collector.until("process answers", 2)
+    assert [span.attributes["flowhook.event.id"] for span in servers] == [answered, large]
+    assert servers[1].attributes["http.request.body.size"] == size
+    assert [span.parent_id for span in processes] == [span.span_id for span in sends]
+    assert sends[0].began_ns <= processes[0].began_ns <= processes[0].ended_ns <= sends[0].ended_ns
+
+
+async def test_a_callback_by_its_one_time_url_shows_no_token(tmp_path, monkeypatch):
+    waiting = """
+document: {{dsl: 1.0.3, namespace: default, name: waiting, version: 1.0.0}}
+webhook: {{auth: none, callbacks: {{approval: {{}}}}}}
+do:
+  - ask: {{call: http, with: {{method: post, endpoint: "{url}/", body: "${{ $runtime.metadata.callbacks.approval }}"}}}}
+  - wait: {{listen: {{to: {{one: {{with: {{type: approval}}}}}}}}}}
+"""
+    async with traced(tmp_path, monkeypatch) as system:
+        await system.client.flows.apply([waiting.format(url=system.target.url).encode()])
+        event = await system.send("waiting")
+        await system.collector.until("POST")
+        path = system.target.bodies[0].decode()
+        token = path.rpartition("/")[2]
+        await system.send(path.removeprefix("/hook/"))
+        await system.ended(event)
+        (server,) = await system.collector.until("POST /hook/{flow}/{callback}/{token}")
+        first, second = await system.collector.until("process waiting", 2)
+        (ask,) = await system.collector.until("ask")
+    assert server.attributes["url.path"] == "/hook/waiting/approval/REDACTED"
+    assert server.attributes["flowhook.callback"] == "approval"
+    assert len(token) > 20
+    assert token.encode() not in b"".join(system.collector.bodies)
+    assert ask.parent_id == first.span_id
+    assert len(system.collector.named("ask")) == 1  # what was replayed from the journal has one span
+    assert [each.attributes["flowhook.execution.outcome"] for each in (first, second)] == ["parked", "completed"]
+
+
+async def test_a_router_says_whether_an_earlier_attempt_ended(tmp_path):
+    lost = b"document: {dsl: 1.0.3, namespace: default, name: lost, version: 1.0.0}\ndo: [{ok: {set: {ok: true}}}]\n"
+    async with running_router(tmp_path) as router, router.client() as client:
+        await client.flows.apply([lost])
+        await client.ingest("lost", b"{}")
+        async with attached(router, credit=1) as runner:
+            [first] = await runner.assignments(1)
+            await runner.settle({"lease": first.lease, "released": {"reason": "DRAINING", "charged": False}})
+            await runner.credit(1)
+            [second] = await runner.assignments(1)
+    assert (first.resumed, second.resumed) == (False, True)
+
+
+async def test_test_events_are_told_from_others_where_requests_are_traced(tmp_path, monkeypatch):
+    async with traced(tmp_path, monkeypatch) as system:
+        parent = f"{TEST_TRACE}{'0' * 23}1-{SENDER}-01"
+        event = await system.send(headers={"traceparent": parent})
+        (server,) = await system.collector.until("POST /hook/{flow}")
+        detail = await system.client.executions.get(event, max_body_bytes=0)
+        async with asyncio.timeout(PATIENCE):
+            while not (
+                found := [each async for each in system.client.rejections.requests(outcome=RequestOutcome.TEST)]
+            ):
+                await asyncio.sleep(0.02)
+    assert server.trace_id in detail.event.traceparent  # by which the console and `send` find the execution
+    assert parent.startswith(f"00-{server.trace_id}")
+    assert [each.execution_id for each in found] == [event]

@@ -28,6 +28,7 @@ from flowhook.tracing.context import TraceContext
 from flowhook.tracing.spans import Span, SpanKind, Value, method_of, span_name_of
 from flowhook.tracing.tracer import Tracer
 
+MAX_PORT_DIGITS: Final = 5
 GROWTH: Final = 64  # bytes that a `traceparent` adds to the head of a request that has none
 
 
@@ -136,15 +137,20 @@ def _of_request(delivery: Delivery, route: str) -> dict[str, Value]:
     """Return what a span says of a request: no query and no token of a one-time URL, and no header but User-Agent."""
     head, endpoint, url = delivery.head, delivery.endpoint, delivery.request.url
     scheme, _, rest = url.partition("://")
+    authority = rest.partition("/")[0]
+    host, _, port = authority.rpartition(":") if authority[-1:].isdigit() else (authority, "", "")
+    host = host or authority  # without a port, an address of IPv4 ends with a digit, too
     found: dict[str, Value] = {
         "http.request.method": method_of(head.method),
         "http.route": route,
         "url.scheme": scheme,
         "url.path": f"{head.path.rpartition('/')[0]}/REDACTED" if endpoint.one_time else head.path,
-        "server.address": rest.partition("/")[0],
+        "server.address": host,
         "client.address": str(delivery.address),
         "flowhook.flow": endpoint.flow_id,
     }
+    if port.isdigit() and len(port) <= MAX_PORT_DIGITS:
+        found["server.port"] = int(port)
     if endpoint.callback:
         found["flowhook.callback"] = endpoint.callback
     agent = next((value for name, value in head.headers if name == "user-agent"), None)

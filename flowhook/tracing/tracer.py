@@ -87,7 +87,7 @@ async def running_tracer(
         return
     from flowhook.tracing.exporter import OtlpExporter  # noqa: PLC0415 - processes that export nothing don't import it
 
-    exporter = await asyncio.to_thread(OtlpExporter, configuration, role, process)
+    exporter = OtlpExporter(configuration, role, process)  # blocks, while nothing is served yet
     hide = expose(
         registry,
         {

@@ -21,11 +21,12 @@ from yarl import URL
 from flowhook.tracing.context import TRACEPARENT, TRACESTATE, TraceContext
 from flowhook.tracing.spans import Span, SpanKind, Value, method_of, span_name_of
 from flowhook.tracing.tracer import Tracer
-from runner.interpreter.errors import TaskFault
+from runner.interpreter.errors import Kind, TaskFault
 from runner.outbound.destinations import DestinationDown
 from runner.outbound.http_response import public_url
 
 _BAD_REQUEST: Final = 400
+_KINDS: Final = frozenset(Kind)
 
 
 @attrs.define(eq=False, repr=False)
@@ -39,7 +40,8 @@ class Exchange:
 
     def failed(self, error: str) -> None:
         """Name the class of the error that it ends with."""
-        self.error = error
+        if self._span is not None:
+            self.error = error
 
     def answered(self, status: int) -> None:
         """Take note of the status of an HTTP response."""
@@ -107,7 +109,8 @@ class CallTrace:
         with self.exchange(span_name_of(method), SpanKind.CLIENT, attributes) as exchange:
             own = fields.get(TRACEPARENT)
             if own is None:
-                fields.update(exchange.headers)
+                for name, value in exchange.headers.items():
+                    fields.setdefault(name, value)
             elif not own:
                 del fields[TRACEPARENT]
             yield exchange
@@ -133,5 +136,6 @@ def traced(name: str, kind: SpanKind, attributes: dict[str, Value]) -> AbstractC
 
 
 def error_type(type_: str) -> str:
-    """Return the class of an error by its type in the DSL, which is a URI: `communication`, `timeout`."""
-    return type_.rpartition("/")[2] or type_
+    """Return the class of an error by its type, a URI: `communication`; `_OTHER`: the type is a flow's own."""
+    name = type_.rpartition("/")[2]
+    return name if name in _KINDS else "_OTHER"

@@ -39,7 +39,7 @@ def spare_pages(connection: apsw.Connection, share: int) -> int:
         return 0
     pages: int = connection.execute("PRAGMA page_count").get
     free: int = connection.execute("PRAGMA freelist_count").get
-    return max(0, free - max(KEPT_PAGES, pages // share))
+    return max(0, free - max(KEPT_PAGES, (pages - free) // (share - 1)))
 
 
 def give_back(connection: apsw.Connection, *, begin: bool = True, seconds: float = STEP_SECONDS) -> int:

@@ -15,6 +15,7 @@ from admin.console.flows import first_webhook
 from admin.console.live import LiveStream
 from admin.console.page import ConsolePage, FilterForm, read_live
 from flowhook.model.overview import Overview, Period
+from flowhook.process.metric_table import OTHER
 from operations import table
 from operations.flows import FlowList
 from operations.overview import OverviewOf
@@ -42,11 +43,16 @@ def executions_of(flow: str, point: Any, step: float, **conditions: str) -> str:
     """Return the URL of the list of executions that were received in a step."""
     until = point.at + timedelta(seconds=step)
     times = {"since": f"{point.at:%Y-%m-%dT%H:%MZ}", "until": f"{until:%Y-%m-%dT%H:%MZ}"}
-    return f"/executions?{urlencode({**({'flow': flow} if flow else {}), **conditions, **times})}"
+    of_flow = {"flow": flow} if flow and flow != OTHER else {}
+    return f"/executions?{urlencode({**of_flow, **conditions, **times})}"
 
 
 def faults_of(parameters: OverviewOf) -> str:
-    given = {"flow": parameters.flow, "status": "faulted", "since": parameters.period.value}
+    given = {
+        "flow": "" if parameters.flow == OTHER else parameters.flow,
+        "status": "faulted",
+        "since": parameters.period.value,
+    }
     return f"/executions?{urlencode({name: value for name, value in given.items() if value})}"
 
 

@@ -63,11 +63,12 @@ class Overview:
     """Numbers over a period: `points` by time, the last one under way; `total` of all, `before` of the period before.
 
     `since`: the beginning of what is known, which may be later than that of the period before. `step`: seconds of a
-    point.
+    point. `counted_together`: the flow has no series of its own; what it did is part of the flow `_other`.
     """
 
     since_ms: int
     step: float
+    counted_together: bool
     points: tuple[OverviewPoint, ...]
     total: OverviewPoint
     before: OverviewPoint

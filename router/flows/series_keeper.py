@@ -197,6 +197,7 @@ class SeriesKeeper:
         return Overview(
             since_ms=(now_minute if first is None else first) * MINUTE_MS,
             step=step * 60.0,
+            counted_together=flow_id not in (ALL, OTHER) and not self._series.has_room(flow_id),
             points=tuple(_point(at, counted, flow_id) for at, counted in points.items()),
             total=_point(start, reduce(merged, points.values()), flow_id),
             before=_point(start - minutes, reduce(merged, before, NOTHING), flow_id),

@@ -281,6 +281,10 @@ class SeriesLog:
             self._own = set(await self.flows())
         return self._own
 
+    def has_room(self, flow_id: str) -> bool:
+        """Whether a flow has series of its own, or would get them."""
+        return self._own is None or flow_id in self._own or len(self._own) < self._max_flows
+
     async def save(self, counted: Mapping[tuple[str, int], Counted], mark: Mark) -> None:
         """Add what was counted of flows in minutes; afterwards everything up to `mark` is stored."""
         own = await self.own()

@@ -14,6 +14,7 @@ from flowhook.attach.messages import Completed, Faulted
 from flowhook.errors import NotFoundError, PermissionDeniedError, UnavailableError
 from flowhook.model import WorkflowError
 from flowhook.model.overview import Period
+from flowhook.process.metric_table import OTHER
 from router.flows.series_keeper import SeriesKeeper
 from router.storage.registry import FlowDraft
 from router.storage.series import ALL
@@ -197,6 +198,10 @@ async def test_with_very_many_flows_the_rows_of_a_minute_are_bounded(tmp_path):
         assert shard.storage._connection.execute("SELECT count(*) FROM series").get == 1002
         total = (await shard.storage.series.read(flow_id=ALL, from_minute=0, until_minute=2**31, step=1)).popitem()[1]
         assert sum(total.waits.values()) == 30_000
+        assert not (await shard.keeper.overview("flow-1", Period.HOUR)).counted_together
+        assert (await shard.keeper.overview("flow-29000", Period.HOUR)).counted_together
+        other = (await shard.keeper.overview(OTHER, Period.HOUR)).total
+        assert other.wait_p99 == pytest.approx(0.01, rel=0.07)
 
 
 async def test_the_overview_survives_a_restart_of_a_whole_router(tmp_path):

@@ -70,7 +70,9 @@ class TestPage:
         everything = stats((await viewer.get("/")).text)
         assert int(everything["Accepted"].replace(",", "")) >= 8
         assert everything["Storage"].endswith("iB")
-        assert everything["Open incidents"].isdigit()
+        assert everything["Incidents"].isdigit()
+        assert "counted together" in (await viewer.get("/?flow=_other")).text
+        assert '<a href="/?flow=busy">Overview</a>' in (await viewer.get("/flows/busy")).text
 
     async def test_faults_lead_to_the_executions_that_faulted_then(self, viewer):
         text = (await viewer.get("/?flow=busy")).text

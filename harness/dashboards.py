@@ -177,14 +177,14 @@ FLOW: Final = (
     Panel(
         "Tasks",
         "s",
-        "Duration of nearly all tasks of a type: 99 % take no longer.",
-        _quantiles("flowhook_task_duration_seconds", "type", _FLOW),
+        "Duration of nearly all tasks that call a function: 99 % take no longer.",
+        _quantiles("flowhook_task_duration_seconds", "function", _FLOW),
     ),
     Panel(
         "Tasks that faulted",
         "cps",
-        "By type.",
-        {"{{type}}": _rate("flowhook_task_duration_seconds_count", "type", f"{_FAULTED}, {_FLOW}")},
+        "By function.",
+        {"{{function}}": _rate("flowhook_task_duration_seconds_count", "function", f"{_FAULTED}, {_FLOW}")},
     ),
     Panel(
         "Retries",

@@ -16,6 +16,7 @@ from flowhook.process.metric_table import OTHER
 from flowhook.process.metrics import Histogram, Reading, expose
 
 MAX_TIMES: Final = 4096  # times of acceptance that are kept
+PRECISION: Final = 0.01  # distance between two of them, as a share of their age
 TIMES_SECONDS: Final = 0.001  # between two of them, at the least
 UNKNOWN: Final = "_unknown"  # label of the flow of events that name none
 
@@ -23,7 +24,7 @@ UNKNOWN: Final = "_unknown"  # label of the flow of events that name none
 class AcceptanceTimes:
     """When executions were accepted, by number, from a bounded number of samples: the numbers ascend with time.
 
-    What was accepted some minutes before is known less precisely, to a thousandth of its age or so.
+    The time of those before the last ones is known less precisely, to some per cent of their age.
     """
 
     def __init__(self) -> None:
@@ -37,8 +38,21 @@ class AcceptanceTimes:
             return
         self._seqs.append(seq)
         times.append(now)
-        if len(times) > MAX_TIMES:  # the later half stays as it is; of the earlier one every other sample
-            del self._seqs[1 : MAX_TIMES // 2 : 2], times[1 : MAX_TIMES // 2 : 2]
+        if len(times) > MAX_TIMES:
+            self._thin(now)
+
+    def _thin(self, now: float) -> None:
+        """Leave samples whose distances are a share of their age: some 2,000 for a month."""
+        kept: list[tuple[int, float]] = []
+        later = now
+        for seq, at in zip(reversed(self._seqs), reversed(self._times), strict=True):
+            if later - at >= PRECISION * (now - at):
+                kept.append((seq, at))
+                later = at
+        first = self._seqs[0], self._times[0]
+        kept += [first] if kept[-1] != first else []
+        self._seqs = [seq for seq, _ in reversed(kept)]
+        self._times = [at for _, at in reversed(kept)]
 
     def of(self, seq: int) -> float | None:
         """Return when an execution was accepted; None: before all that are known."""

@@ -209,6 +209,7 @@ class ShardRuntime:
         """Let the remaining executions of a deleted flow finish under its last limits."""
         self.parts.shard.retire(flow_id)
         self.statistics.forget(flow_id)
+        self.parts.metrics.flows.forget(flow_id)
         self.wake()
 
     def _on_logged(self, events: Sequence[stored.LoggedEvent]) -> None:

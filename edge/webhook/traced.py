@@ -24,7 +24,6 @@ from flowhook.model import Event
 from flowhook.model.rejections import RequestOutcome
 from flowhook.signatures.types import Match, Verifier
 from flowhook.tracing import context
-from flowhook.tracing.context import TraceContext
 from flowhook.tracing.spans import Span, SpanKind, Value, method_of, span_name_of
 from flowhook.tracing.tracer import Tracer
 
@@ -68,12 +67,11 @@ class TracedWebhookHandler(WebhookHandler):
     def _begin(self, delivery: Delivery) -> RequestTrace | None:
         """Let the event be stored with a context of this edge; return the spans of the request if it is recorded."""
         head, endpoint = delivery.head, delivery.endpoint
-        sender = context.parse(head.traceparent)
+        sender = context.parse(head.traceparent) if head.traceparent else None
         head.size += GROWTH
         trusted = sender is not None and sender.sampled and self._trusts_senders
         if not (trusted or self._tracer.draw()):
-            trace_id = context.new_trace_id() if sender is None else sender.trace_id
-            head.traceparent = TraceContext(trace_id, context.new_span_id()).traceparent
+            head.traceparent = context.unsampled("" if sender is None else sender.trace_id)
             return None
         route = _route(endpoint)
         server = self._tracer.start(span_name_of(head.method, route), SpanKind.SERVER, sender)

@@ -15,8 +15,10 @@ TRACESTATE: Final = "tracestate"
 MAX_STATE: Final = 512  # characters that a participant has to pass on at least; longer ones are dropped
 MAX_MEMBERS: Final = 32
 
-_NOTHING: Final = re.compile("0+")
-_PARENT: Final = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-[\x21-\x7e]{0,200})?")
+_PARENT: Final = re.compile(
+    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]([0-9a-f])(-[\x21-\x7e]{0,200})?"
+)
+_ODD: Final = frozenset("13579bdf")  # last digits of flags that say `sampled`
 _MEMBER: Final = re.compile(
     r"[a-z0-9][a-z0-9_*/@-]{0,255}=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
 )
@@ -40,9 +42,7 @@ def parse(traceparent: str) -> TraceContext | None:
     if match is None:
         return None
     version, trace_id, span_id, flags, rest = match.groups()
-    if (rest and version == "00") or _NOTHING.fullmatch(trace_id) or _NOTHING.fullmatch(span_id):
-        return None
-    return TraceContext(trace_id, span_id, bool(int(flags, 16) & 1))
+    return None if rest and version == "00" else TraceContext(trace_id, span_id, flags in _ODD)
 
 
 def trace_id_of(traceparent: str) -> str:
@@ -61,6 +61,14 @@ def state_of(headers: Iterable[tuple[str, bytes]]) -> str:
     if len(given) > MAX_MEMBERS or not all(map(_MEMBER.fullmatch, given)):
         return ""
     return ",".join(given)
+
+
+def unsampled(trace_id: str = "") -> str:
+    """Return the `traceparent` of a span that is not recorded, in a trace of its own unless one is given."""
+    if trace_id:
+        return f"00-{trace_id}-{random.getrandbits(64) or 1:016x}-00"
+    digits = f"{random.getrandbits(192):048x}"
+    return f"00-{digits[:32]}-{digits[32:]}-00"
 
 
 def new_trace_id() -> str:

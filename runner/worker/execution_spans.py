@@ -50,9 +50,11 @@ class ExecutionTracing:
         tracer = self._tracer
         if tracer is None:
             return None
-        stored = context.parse(event.traceparent)
-        decided = stored is not None and not _is_senders(event)
-        if not (stored.sampled if stored is not None and decided else tracer.draw()):
+        drawn, traceparent = tracer.draw(), event.traceparent
+        if not drawn and (not traceparent or traceparent.endswith("-00")):  # whoever decided: it is not recorded
+            return None
+        stored = context.parse(traceparent)
+        if not (stored.sampled if stored is not None and not _is_senders(event) else drawn):
             return None
         is_first = attempt == 1 and not resumed and event.replay is None
         is_recent = self._now() - event.receive_time_ms / 1000 <= PARENT_SECONDS
@@ -183,4 +185,4 @@ class ExecutionSpans(Observer):
 
 def _is_senders(event: Event) -> bool:
     """Whether an event's context is as its sender sent it: no edge has decided whether it is recorded."""
-    return any(name == TRACEPARENT and value == event.traceparent.encode() for name, value in event.headers)
+    return (TRACEPARENT, event.traceparent.encode()) in event.headers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -42,7 +41,7 @@ def command(
     from router.storage.backups.targets import DirectoryTarget, file_name, is_s3
 
     logs.configure(level="warning")
-    os.nice(backups.LOWEST_PRIORITY)
+    backups.lower_priority()
     settings = router_settings(data_dir, nats_creds_file=nats_creds_file, nats_ca_file=nats_ca_file)
     path, start = Path(target), time.monotonic()
     progress = sys.stderr if json else sys.stdout

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -38,11 +38,17 @@ from router.storage.commit_log.interface import ReplicatedLog
 from router.storage.commit_log.seals import ClusterKeys
 from router.storage.encryption import is_key_missing, key_fingerprint, load_secrets_key, require_secrets_key
 
-LOWEST_PRIORITY: Final = 19  # niceness: what serves goes first
+LOWEST_PRIORITY: Final = 19  # niceness
 WORK: Final = ".s3.backup"  # directory of files on their way to or from a bucket
 LOG_SCHEMES: Final = ("nats", "tls")
 
 log = logs.get_logger(__name__)
+
+
+def lower_priority() -> None:
+    """Let everything else on this machine go first, if that is permitted."""
+    with suppress(OSError):
+        os.nice(LOWEST_PRIORITY)
 
 
 def database_of(settings: RouterSettings, storage: str = "") -> Path | None:
@@ -146,7 +152,7 @@ def main(arguments: Sequence[str]) -> None:
     parent, descriptor, action = arguments
     if sys.platform.startswith("linux"):
         die_with_parent(int(parent))  # the next one would be refused while this one works
-    os.nice(LOWEST_PRIORITY)
+    lower_priority()
     settings = RouterSettings()
     logs.configure(level=settings.log_level, log_format=settings.log_format)
     with os.fdopen(int(descriptor), "wb") as out:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shutil
 import sys
@@ -136,3 +137,28 @@ async def test_what_was_acknowledged_before_a_backup_under_load_completes_after_
                 keys[execution].add((request.path, request.key))
         # what was done after the backup is done again, with the same keys
         assert {len(each) for each in keys.values()} == {STEPS}
+
+
+async def test_a_router_makes_backups_by_itself_and_says_when_it_can_not(tmp_path):
+    target = tmp_path / "backups"
+    settings = {"FLOWHOOK_BACKUP_TARGET": str(target), "FLOWHOOK_BACKUP_SCHEDULE": "* * * * * *"}  # each second
+    async with running_cluster(environment=settings) as cluster, aiohttp.ClientSession() as session:
+
+        async def ask(path):
+            async with session.get(f"{cluster.admin}{path}") as response:
+                return await response.text()
+
+        async def until(path, pattern):
+            async with asyncio.timeout(PATIENCE):
+                while not re.search(pattern, text := await ask(path)):
+                    await asyncio.sleep(0.1)
+            return text
+
+        await until("/metrics", r"flowhook_backup_last_success_timestamp_seconds\{[^}]*\} 1\.\d+e\+09")
+        assert all(check_archive(path) for path in target.glob("flowhook-*.tar.zst"))
+        target.rename(tmp_path / "away")
+        target.write_bytes(b"")
+        said = await until("/health", "no backup is made")
+        assert "ENOTDIR" in said or "EEXIST" in said or "Not a directory" in said
+        assert json.loads(said)["ready"]
+        target.unlink()

@@ -35,7 +35,7 @@ STATUSES = {
 def _short_waits(monkeypatch):
     monkeypatch.setattr("cli.commands.migrate.HEARTBEAT_SECONDS", 0.1)
     monkeypatch.setattr("cli.commands.restore.HEARTBEAT_SECONDS", 0.1)
-    monkeypatch.setattr("cli.commands.backup.os.nice", str)  # it is for the whole of this process
+    monkeypatch.setattr("router.process.backups.lower_priority", lambda: None)  # it is for the whole of this process
 
 
 @pytest.fixture(scope="module")

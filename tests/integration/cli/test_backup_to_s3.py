@@ -56,7 +56,7 @@ def environment(endpoint, monkeypatch):
     }
     for name, value in found.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("cli.commands.backup.os.nice", str)
+    monkeypatch.setattr("router.process.backups.lower_priority", lambda: None)
     return found
 
 

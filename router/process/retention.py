@@ -17,7 +17,7 @@ import itertools
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from heapq import nsmallest
 from operator import attrgetter
 from typing import Final
@@ -149,10 +149,12 @@ class Retention(TriggerSink):
         self._state.follow_removals(self._note_removals)
         for number in itertools.count():
             try:
-                now_ms = await self._read_clock()
+                now_ms, before = await self._read_clock(), self.removed.copy()
                 if number % SWEEP == 0:
                     await self._sweep(now_ms, hourly=number // SWEEP % HOURLY == 0)
                 await self._shrink(now_ms)
+                if removed := self.removed - before:
+                    log.info("executions removed", **removed)
             except (UnavailableError, InternalError) as error:
                 log.warning("sweep failed", reason=error.reason)
             await asyncio.sleep(self._look_seconds)
@@ -175,33 +177,26 @@ class Retention(TriggerSink):
         default_ms = round(self._settings.retention_seconds * 1000)
         ages = {flow_id: each.wanted.age_ms for flow_id, each in self._flows.items() if each.wanted.age_ms is not None}
         longer = [flow_id for flow_id, age_ms in ages.items() if age_ms > default_ms]
-        removed = revisions = 0
         anew = hourly or longer != self._longer
         self._longer = longer
         while step := await self._state.expire(
             ended_before_ms=now_ms - default_ms, limit=STEP, excepting=longer, anew=anew
         ):
-            removed, anew = removed + step, False
+            anew = False
             self.removed["age"] += step
             await asyncio.sleep(STEP_SECONDS)
         for flow_id, age_ms in ages.items():
-            async for count in self._past_of(flow_id, now_ms - age_ms, again=hourly):
-                removed += count
-                self.removed["age"] += count
-        if hourly:
-            revisions = await self._registry.forget_revisions(superseded_before_ms=now_ms - default_ms)
-        if removed or revisions:
-            log.info("expired executions removed", executions=removed, revisions=revisions)
+            await self._remove_old(flow_id, now_ms - age_ms, anew=hourly)
+        if hourly and (number := await self._registry.forget_revisions(superseded_before_ms=now_ms - default_ms)):
+            log.info("former revisions of flows removed", revisions=number)
 
-    async def _past_of(self, flow_id: str, before_ms: int, *, again: bool) -> AsyncIterator[int]:
-        stored = self._flows.get(flow_id)
-        if stored is not None and again:
-            stored.past = 0
+    async def _remove_old(self, flow_id: str, before_ms: int, *, anew: bool) -> None:
         more = True
         while more and (stored := self._flows.get(flow_id)) is not None:
-            step = await self._state.remove_past_of_flow(flow_id, ended_before_ms=before_ms, after=stored.past)
+            after, anew = 0 if anew else stored.past, False
+            step = await self._state.remove_past_of_flow(flow_id, ended_before_ms=before_ms, after=after)
             stored.past, more = step.last[1], step.more
-            yield len(step.removed)
+            self.removed["age"] += len(step.removed)
             if more:
                 await asyncio.sleep(STEP_SECONDS)
 
@@ -209,28 +204,23 @@ class Retention(TriggerSink):
         """Remove the oldest executions of what is too much."""
         before_ms = now_ms - round(self._settings.retention_min_seconds * 1000)
         removals, self._removals = sorted(self._removals), []
-        removed = 0
         for flow_id, stored in [*self._flows.items()]:
             if stored.wanted.bytes is not None:
                 stored.note(removals)
                 await self._measure(flow_id, stored)
-                removed += await self._shrink_flow(flow_id, stored, stored.wanted.bytes, before_ms)
+                await self._shrink_flow(flow_id, stored, stored.wanted.bytes, before_ms)
         limit, after, more = self._settings.retention_bytes, FIRST, True
         while limit and more and (excess := await self._state.stored_bytes() - limit) > 0:
             began = time.monotonic()
             step = await self._state.remove_bytes(excess, ended_before_ms=before_ms, after=after)
             after, more = step.last, step.more
-            removed += len(step.removed)
             self.removed["size"] += len(step.removed)
             await _pause(began)
-        if removed:
-            log.info("executions removed for their size", executions=removed)
 
-    async def _shrink_flow(self, flow_id: str, stored: _StoredFlow, limit: int, before_ms: int) -> int:
-        removed = 0
+    async def _shrink_flow(self, flow_id: str, stored: _StoredFlow, limit: int, before_ms: int) -> None:
         excess = sum(each.bytes for each in stored.blocks) - limit
         for block in [each for each in stored.blocks if each.ended]:
-            after, more, young = block.after, excess > 0, False
+            after, more, young = block.after, True, False
             while more and not young and excess > 0:
                 began = time.monotonic()
                 step = await self._state.remove_past_of_flow(
@@ -238,13 +228,11 @@ class Retention(TriggerSink):
                 )
                 (_, after), more, young = step.last, step.more, step.young
                 if step.removed:
-                    removed += len(step.removed)
                     self.removed["size"] += len(step.removed)
                     excess += await self._measure_block(flow_id, stored, block)
                     await _pause(began)
             if young or excess <= 0:
-                break
-        return removed
+                return
 
     async def _measure(self, flow_id: str, stored: _StoredFlow) -> None:
         """Measure what was not measured yet, and what may take something else by now."""

@@ -16,6 +16,7 @@ from router.flows.event_triggers import (
     EventJoin,
     EventTrigger,
     FlowIndex,
+    FlowRetention,
     FlowTriggers,
     compile_filters,
     compile_path,
@@ -242,3 +243,17 @@ def test_every_event_is_used_once_and_nothing_that_is_complete_waits(events, awa
     assert len(set(used)) == len(used)
     left = {number for group in gathering.waiting.values() for numbers in group for number in numbers}
     assert not set(used) & left
+
+
+@pytest.mark.parametrize(
+    ("given", "retention"),
+    [
+        ({"age": "P7D", "size": "2MiB"}, FlowRetention(604_800_000, 2 << 20)),
+        ({"age": {"hours": 36}}, FlowRetention(129_600_000, None)),
+        ({"size": 5_000_000}, FlowRetention(None, 5_000_000)),
+    ],
+)
+def test_a_flow_says_what_is_stored_of_it(given, retention):
+    reactions = parse_triggers({"do": [], "execution": {"retention": given}})
+    assert reactions == FlowTriggers(retention=retention)
+    assert reactions  # so that it is known from the start of a router on

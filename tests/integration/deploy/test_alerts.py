@@ -12,7 +12,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,7 @@ from support.prometheus import Prometheus, promtool
 RUNBOOK = pages.DOCS / "runbook.md"
 THRESHOLDS = {"FlowhookQueueOld": {"> 300": "> 5"}}
 RULE_TESTS = Path(__file__).parent / "alert_rules.yaml"
+DISK_BYTES = 256 << 20
 NOBODY = "http://127.0.0.1:9"
 HEAD = "document: {{dsl: 1.0.3, namespace: default, name: {}, version: 1.0.0}}\n"
 KEEPS = "do: [{keep: {set: {kept: true}}}]\n"
@@ -58,20 +62,58 @@ def test_promtool_finds_no_fault(path):
     promtool("check", "rules" if path.name == "alerts.yaml" else "config", path)
 
 
+class SmallDisk:
+    """A file system of its own for a directory, where this process may mount one."""
+
+    def __init__(self, file, directory):
+        directory.mkdir()
+        self._directory = directory
+        with file.open("wb") as disk:
+            disk.truncate(DISK_BYTES)
+        commands = ["mkfs.ext4", "-q", file], ["mount", "-o", "loop", file, directory]
+        self.is_mounted = all(
+            not subprocess.run(each, capture_output=True, check=False).returncode for each in commands
+        )
+
+    def need(self):
+        if not self.is_mounted:
+            pytest.skip("only root can mount a file system")
+
+    def stand_still(self):
+        """Let writes wait for half a second."""
+        subprocess.run(["fsfreeze", "--freeze", self._directory], check=True)
+        try:
+            time.sleep(0.5)
+        finally:
+            subprocess.run(["fsfreeze", "--unfreeze", self._directory], check=True)
+
+    @contextmanager
+    def filled(self):
+        """Leave a twentieth of it free."""
+        filler = self._directory / "filler"
+        room = os.statvfs(self._directory)
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, (room.f_bavail - room.f_blocks // 20) * room.f_frsize)
+        yield
+        filler.unlink()
+
+    def close(self):
+        if self.is_mounted:
+            subprocess.run(["umount", "--lazy", self._directory], check=True)
+
+
 class Place:
     """A cluster with the flows, a runner that is none of its supervisor's, and Prometheus that scrapes it."""
 
     def __init__(self, folder):
         for name, text in FLOWS.items():
             (folder / f"{name}.yaml").write_text(HEAD.format(name) + text)
-        self.cluster = Up(
-            folder / "data", "--flows", folder, "--edges", "1", "--runners", "1", FLOWHOOK_LEASE_SECONDS=5
-        )
+        data = folder / "data"
+        self.disk = SmallDisk(folder / "disk", data)
+        self.cluster = Up(data, "--flows", folder, "--edges", "1", "--runners", "1", FLOWHOOK_LEASE_SECONDS=5)
         self.spare = subprocess.Popen(
             [sys.executable, "-P", "-m", "cli", "runner", "--process-name", "runner-2"],
-            env=clean_environment(
-                FLOWHOOK_DATA_DIR=folder / "data", FLOWHOOK_ROUTER=self.cluster.where["grpc_address"]
-            ),
+            env=clean_environment(FLOWHOOK_DATA_DIR=data, FLOWHOOK_ROUTER=self.cluster.where["grpc_address"]),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -98,12 +140,33 @@ class Place:
     def pid(self, name):
         return int((self.cluster.data_dir / "run" / f"{name}.pid").read_text())
 
+    @contextmanager
+    def events(self, flow):
+        """Send events all the time."""
+        over = threading.Event()
+        url = f"{self.cluster.where['http_url']}/hook/{flow}"
+
+        def send():
+            while not over.is_set():
+                urllib.request.urlopen(url, b"{}", timeout=PATIENCE).close()
+
+        threads = [threading.Thread(target=send) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+
     def close(self):
         self.shell.close()
         self.prometheus.close()
         self.spare.kill()
         self.spare.wait()
         self.cluster.close()
+        self.disk.close()
 
 
 @pytest.fixture(scope="module")
@@ -115,12 +178,12 @@ def place(tmp_path_factory):
 
 def check_runbook(place, alert):
     """Run the commands of an alert's section, or renew what they print."""
-    text = RUNBOOK.read_text(encoding="utf-8")
-    section = text.partition(f"\n## {alert}\n")[2].partition("\n## ")[0]
+    before, heading, rest = RUNBOOK.read_text(encoding="utf-8").partition(f"\n## {alert}\n")
+    section, following, after = rest.partition("\n## ")
     for block in re.findall(r"^```\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
-        text = text.replace(block, place.shell.check(block), 1)
+        section = section.replace(block, place.shell.check(block))
     if transcripts.RENEW:
-        RUNBOOK.write_text(text, encoding="utf-8")
+        RUNBOOK.write_text("".join((before, heading, section, following, after)), encoding="utf-8")
 
 
 def test_a_runner_that_dies_is_down_until_it_is_dismissed(place):
@@ -171,3 +234,25 @@ def test_a_destination_that_is_down(place):
     place.send("shipping")
     place.prometheus.until_alert("FlowhookDestinationDown")
     check_runbook(place, "FlowhookDestinationDown")
+
+
+def test_slow_commits(place):
+    place.disk.need()
+    with place.events("orders"):
+        place.prometheus.until_alert("FlowhookCommitsSlow", place.disk.stand_still)
+    check_runbook(place, "FlowhookCommitsSlow")
+
+
+def test_a_disk_that_fills(place):
+    place.disk.need()
+    with place.disk.filled():
+        place.prometheus.until_alert("FlowhookDiskFills")
+        check_runbook(place, "FlowhookDiskFills")
+
+
+def test_a_token_that_expires(place):
+    assert place.cluster.run("tokens", "create", "ci", "--scope", "ingest", "--expires-in", "P2D").code == 0
+    [alert] = place.prometheus.until_alert("FlowhookCredentialExpires")
+    assert alert["labels"]["token"] == "ci"
+    check_runbook(place, "FlowhookCredentialExpires")
+    place.prometheus.until_no_alert("FlowhookCredentialExpires")

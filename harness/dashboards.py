@@ -175,15 +175,15 @@ FLOW: Final = (
         _quantiles("flowhook_event_end_to_end_seconds", where=_FLOW),
     ),
     Panel(
-        "Tasks",
+        "Calls",
         "s",
         "Duration of nearly all tasks that call a function: 99 % take no longer.",
         _quantiles("flowhook_task_duration_seconds", "function", _FLOW),
     ),
     Panel(
-        "Tasks that faulted",
+        "Calls that faulted",
         "cps",
-        "By function.",
+        "Each try, by function.",
         {"{{function}}": _rate("flowhook_task_duration_seconds_count", "function", f"{_FAULTED}, {_FLOW}")},
     ),
     Panel(
@@ -246,7 +246,10 @@ INTERNALS: Final = (
         "Storage",
         "bytes",
         "Bytes on the disk, by kind.",
-        {"{{process}} {{kind}}": "max by (process, kind) (flowhook_storage_bytes)"},
+        {
+            "{{process}} {{kind}}": "max by (process, kind) (flowhook_storage_bytes)",
+            "log": "max(flowhook_router_log_bytes)",
+        },
     ),
     Panel(
         "Lag of event loops",

@@ -183,7 +183,7 @@ def check_runbook(place, alert):
     for block in re.findall(r"^```\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
         section = section.replace(block, place.shell.check(block))
     if transcripts.RENEW:
-        RUNBOOK.write_text("".join((before, heading, section, following, after)), encoding="utf-8")
+        RUNBOOK.write_text(f"{before}{heading}{section}{following}{after}", encoding="utf-8")
 
 
 def test_a_runner_that_dies_is_down_until_it_is_dismissed(place):

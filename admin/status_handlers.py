@@ -74,6 +74,13 @@ class MetricsHandler(StatusHandler):
 
     async def get(self, *_values: str) -> None:
         """Respond with 200 always: without the router with what was known of processes, which count as not ready."""
+        text: bytes = await self.context.shared_calls.share("metrics", self._merged)
+        accept = ",".join(self.request.headers.get_list("Accept"))
+        kind, content = await asyncio.to_thread(negotiated, accept, text)
+        self.set_header("Content-Type", kind)
+        self.finish(content)
+
+    async def _merged(self) -> bytes:
         found, reasons = await self.processes(metrics=True)
         known = self.context.known_processes
         if found or not reasons:
@@ -83,15 +90,8 @@ class MetricsHandler(StatusHandler):
             text = labelled(await own.metrics(), own.name, own.role)
             down = [replace(each, ready=False) for each in known if each.name != own.name]
             found = [*down, ProcessInfo(own.name, own.role, "", 0, "", not own.lack(), "", text, 0.0)]
-        accept = ",".join(self.request.headers.get_list("Accept"))
-
         # megabytes of metrics must not block health checks
-        def answer() -> tuple[str, bytes]:
-            return negotiated(accept, merge_metrics(found))
-
-        kind, text = await asyncio.to_thread(answer)
-        self.set_header("Content-Type", kind)
-        self.finish(text)
+        return await asyncio.to_thread(merge_metrics, found)
 
 
 def merge_metrics(processes: Iterable[ProcessInfo]) -> bytes:

@@ -164,11 +164,11 @@ class Member(ShardMap):
         # one at a time: without a quorum each blocks for long, and the threads are needed to follow and to serve
         if self._reporting is None or self._reporting.done():
             self._reporting = asyncio.create_task(asyncio.to_thread(self._report), name="report the log")
-        return await asyncio.shield(self._reporting)
+        self.known_log = await asyncio.shield(self._reporting)
+        return self.known_log
 
     async def _log_status(self) -> LogStatus:
-        self.known_log = await self.log_report()
-        return self.known_log.status
+        return (await self.log_report()).status
 
     def _report(self) -> LogReport:
         return LogReport(self._replicated.log.status(), self._replicated.objects.stored(PREFIX))

@@ -222,6 +222,31 @@ def check_runner(runner):
     assert runner[*request, "http_response_status_code=404", "server_address=127.0.0.1"] == 3
 
 
+async def test_scrapes_during_an_overload_are_answered_and_cost_no_event(tmp_path):
+    async with running(tmp_path) as (processes, client, session), asyncio.timeout(3 * PATIENCE):
+        await client.flows.apply([document("many")])
+        hook = f"http://{processes.addresses['edge']['http']}/hook/many"
+
+        async def send():
+            for _ in range(5):
+                async with session.post(hook, json={}) as response:
+                    assert response.status == 202
+
+        async def look(role):
+            for _ in range(5):
+                assert await scrape(session, processes.addresses[role]["health"])
+                assert "# EOF" in await whole(session, processes)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(100):
+                tasks.create_task(send())
+            for role in processes.addresses:
+                tasks.create_task(look(role))
+        accepted = ("flowhook_events_accepted_total", "flow=many")
+        while values(await scrape(session, processes.addresses["router"]["health"]))[accepted] < 500:
+            await asyncio.sleep(0.05)
+
+
 async def test_a_process_that_died_is_down_until_it_is_dismissed_and_all_are_without_the_router(tmp_path):
     async with running(tmp_path) as (processes, client, session), asyncio.timeout(2 * PATIENCE):
         processes.kill("edge")

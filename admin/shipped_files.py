@@ -18,7 +18,9 @@ PATTERNS: Final = (
     "docs/*.md",
     "docs/*.svg",
     "docs/*/*.md",
+    "docs/screenshots/diagnosis-light.png",
     "docs/screenshots/executions-light.png",
+    "docs/screenshots/path-light.png",
     "docs/screenshots/timeline-light.png",
     "examples/*.yaml",
 )

@@ -74,6 +74,23 @@ do:
         retry: {delay: {milliseconds: 200}, limit: {attempt: {count: 2}}}
 """
 
+RETURNS: Final = """\
+document: {dsl: 1.0.3, namespace: shop, name: returns, version: 1.0.0, summary: Takes returned goods back.}
+webhook:
+  auth: {hmac: {secret: returns-key, header: X-Signature, prefix: "sha256="}}
+  keep_rejected_bodies: true
+do:
+  - restock:
+      for: {each: item, in: "${ .body.items }"}
+      do:
+        - put:
+            call: http
+            with: {method: post, endpoint: "URL/stock", body: {item: "${ $item.sku }"}}
+  - refund:
+      call: http
+      with: {method: post, endpoint: "URL/refunds", body: {order: "${ $workflow.input.body.order }"}}
+"""
+
 
 async def main() -> int:
     """Take the pictures; returns the exit code."""
@@ -124,24 +141,13 @@ async def _story(cluster: Cluster, url: str) -> dict[str, str]:
     await client.secrets.set("shop-key", KEY.encode())
     await client.secrets.set("approver-key", b"s3cr3t")
     await client.secrets.set("messenger-url", f"{url}/messages".encode())
-    await client.flows.apply([FLOW.replace("URL", url).encode()])
+    await client.secrets.set("returns-key", f"{KEY}\n".encode())  # a line break too many
+    await client.flows.apply([each.replace("URL", url).encode() for each in (FLOW, RETURNS)])
     async with aiohttp.ClientSession(cluster.http) as session:
+        for number in range(2):
+            await _send(session, "shop.returns", _order(number), KEY)
         for number in range(ORDERS):
-            total = -12.5 if number % 9 == 0 else 19.9 + number
-            body = json.dumps(
-                {
-                    "order": f"A-{1000 + number}",
-                    "total": total,
-                    "currency": "EUR",
-                    "customer": {"name": "Ada", "email": f"ada{number % 7}@example.com"},
-                    "items": [{"sku": "tea-green", "count": 2}, {"sku": "mug", "count": 1}],
-                }
-            ).encode()
-            key = "a-wrong-key" if number in FORGED else KEY
-            signature = "sha256=" + hmac.new(key.encode(), body, hashlib.sha256).hexdigest()
-            headers = {"Content-Type": "application/json", "X-Signature": signature, "User-Agent": "shop/7.2"}
-            async with session.post("/hook/shop.orders", data=body, headers=headers) as response:
-                await response.read()
+            await _send(session, "shop.orders", _order(number), "a-wrong-key" if number in FORGED else KEY)
         for name in ("Ada", "Grace", "Edsger"):
             async with session.post("/hook/hello", json={"name": name}) as response:
                 await response.read()
@@ -153,8 +159,38 @@ async def _story(cluster: Cluster, url: str) -> dict[str, str]:
     faulted = [
         each.id async for each in client.executions.list(flow_id="shop.orders", statuses=[Status.FAULTED], limit=1)
     ]
-    rejected = [each.id async for each in client.rejections.list(limit=1)]
-    return {"flow_id": "shop.orders", "execution_id": faulted[0], "rejection_id": rejected[0], "job_id": job.id}
+    forged = [each.id async for each in client.rejections.list(flow_id="shop.orders", limit=1)]
+    diagnosed, mended = [each.id async for each in client.rejections.list(flow_id="shop.returns")]
+    await client.secrets.set("returns-key", KEY.encode())
+    accepted = await client.rejections.accept(mended)
+    return {
+        "flow_id": "shop.orders",
+        "execution_id": faulted[0],
+        "rejection_id": forged[0],
+        "diagnosed_id": diagnosed,
+        "mended_id": mended,
+        "returned_id": accepted.execution_id,
+        "job_id": job.id,
+    }
+
+
+def _order(number: int) -> bytes:
+    return json.dumps(
+        {
+            "order": f"A-{1000 + number}",
+            "total": -12.5 if number % 9 == 0 else 19.9 + number,
+            "currency": "EUR",
+            "customer": {"name": "Ada", "email": f"ada{number % 7}@example.com"},
+            "items": [{"sku": "tea-green", "count": 2}, {"sku": "mug", "count": 1}],
+        }
+    ).encode()
+
+
+async def _send(session: aiohttp.ClientSession, flow_id: str, body: bytes, key: str) -> None:
+    signature = "sha256=" + hmac.new(key.encode(), body, hashlib.sha256).hexdigest()
+    headers = {"Content-Type": "application/json", "X-Signature": signature, "User-Agent": "shop/7.2"}
+    async with session.post(f"/hook/{flow_id}", data=body, headers=headers) as response:
+        await response.read()
 
 
 async def _settled(client: AsyncClient) -> None:
@@ -164,8 +200,9 @@ async def _settled(client: AsyncClient) -> None:
             await client.executions.page(flow_id="shop.orders", statuses=[Status.PENDING, Status.RUNNING], page_size=1)
         ).items:
             await asyncio.sleep(0.2)
-        while not (await client.rejections.page(page_size=1)).items:
-            await asyncio.sleep(0.2)
+        for flow_id, count in (("shop.orders", len(FORGED)), ("shop.returns", 2)):
+            while len((await client.rejections.page(flow_id=flow_id)).items) < count:
+                await asyncio.sleep(0.2)
 
 
 async def _take(cluster: Cluster, chromium: str, samples: Mapping[str, str]) -> None:
@@ -189,6 +226,8 @@ async def _take(cluster: Cluster, chromium: str, samples: Mapping[str, str]) -> 
                     await page.locator(".code-editor").wait_for()
                 await page.screenshot(path=PICTURES / f"{name}-{theme}.png")
                 print(f"{name}-{theme}.png")
+            await page.goto(f"/executions/{samples['execution_id']}")
+            await page.locator(".picture").screenshot(path=PICTURES / f"path-{theme}.png")
         await browser.close()
 
 
@@ -197,6 +236,7 @@ def pages(samples: Mapping[str, Any]) -> dict[str, str]:
     execution = f"/executions/{samples['execution_id']}"
     flow = f"/flows/{samples['flow_id']}"
     return {
+        "overview": "/",
         "flows": "/flows",
         "flow": flow,
         "apply": f"/apply?flow={samples['flow_id']}",
@@ -207,12 +247,17 @@ def pages(samples: Mapping[str, Any]) -> dict[str, str]:
         "replay": f"{execution}/replay",
         "test-event": f"{flow}/test",
         "revisions": f"{flow}/revisions",
+        "returned": f"/executions/{samples['returned_id']}",
         "faults": "/faults",
+        "incidents": "/incidents",
+        "requests": "/requests",
         "jobs": "/jobs",
         "job": f"/jobs/{samples['job_id']}",
         "new-job": f"/jobs/new?flow={samples['flow_id']}&status=faulted&action=replay",
         "rejections": "/rejections",
         "rejection": f"/rejections/{samples['rejection_id']}",
+        "diagnosis": f"/rejections/{samples['diagnosed_id']}",
+        "accepted": f"/rejections/{samples['mended_id']}",
         "secrets": "/secrets",
         "cluster": "/cluster",
         "audit": "/audit",

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from operations.diagram import layout, reading
 from operations.diagram.layout import FIRST_ROW, ROW, TEXT_PAD, Box, Edge, Row
-from operations.diagram.path import ExecutionPath, Visit
+from operations.diagram.path import ExecutionPath, Visit, Way
 
 _Attributes = Mapping[str, str | float]
 
@@ -66,8 +66,13 @@ def _lines(
     yield _element("desc", {"id": "diagram-text"}, _text("\n".join(lines)))
     if standalone:
         yield f"<style>\n{STANDALONE}{STYLE}</style>"
+    ways = frozenset[Way]() if path is None else path.ways
+    edges = [shape for shape in drawing.shapes if isinstance(shape, Edge)]
     for number, shape in enumerate(drawing.shapes):
-        yield _edge(shape, path) if isinstance(shape, Edge) else _box(shape, number, visits)
+        if not isinstance(shape, Edge):
+            yield _box(shape, number, visits)
+    for edge in sorted(edges, key=lambda edge: not edge.ways.isdisjoint(ways)):  # those that were taken on top
+        yield _edge(edge, taken=not edge.ways.isdisjoint(ways))
     yield "</svg>"
 
 
@@ -97,7 +102,7 @@ def _row(box: Box, row: Row, y: float) -> str:
     return text + (_words(f"right {row.style}-right", box.x + box.width - TEXT_PAD, y, row.right) if row.right else "")
 
 
-def _edge(edge: Edge, path: ExecutionPath | None) -> str:
+def _edge(edge: Edge, *, taken: bool) -> str:
     x, y = edge.points[-1]
     line = " ".join(f"{_number(each_x)},{_number(each_y)}" for each_x, each_y in edge.points)
     parts = [_element("polyline", {"points": line})]
@@ -105,7 +110,6 @@ def _edge(edge: Edge, path: ExecutionPath | None) -> str:
         parts.append(_element("path", {"d": _head(*edge.points[-2], *edge.points[-1])}))
     if edge.label:
         parts.append(_words("note", x + 6, y - 9, edge.label))
-    taken = path is not None and not edge.ways.isdisjoint(path.ways)
     return _element("g", {"class": f"edge {edge.kind}{' taken' if taken else ''}"}, "".join(parts))
 
 

@@ -184,6 +184,21 @@ async def test_the_menu_of_a_small_screen_is_one_line_that_shows_the_present_pag
     await tab.wait_for_url("**/flows")
 
 
+async def test_a_wide_screen_has_the_menu_at_the_side_and_the_widest_two_columns(tab, router, client):
+    await client.flows.apply([flow("wide")])
+    execution_id = await client.ingest("wide", {})
+    await log_in(tab, router.token("view"))
+    await tab.goto(f"/executions/{execution_id}")
+    facts, picture = tab.locator("main dl").first, tab.get_by_role("group", name="Path of this execution")
+    for width, is_beside in ((1280, False), (2560, True)):
+        await tab.set_viewport_size({"width": width, "height": 900})
+        menu, main = [await tab.locator(each).bounding_box() for each in ("header", "main")]
+        assert menu["x"] + menu["width"] <= main["x"]
+        left, right = await facts.bounding_box(), await picture.bounding_box()
+        assert (left["x"] + left["width"] <= right["x"]) == is_beside
+        assert right["x"] + right["width"] > 0.95 * width
+
+
 async def test_what_a_list_without_rows_says_is_not_cut_off(tab, router):
     await log_in(tab, router.token("view"))
     for path in ("/executions?flow=none&live=off", "/flows?name=none&live=off"):

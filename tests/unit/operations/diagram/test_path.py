@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 
 from flowhook.model import TaskRun, TaskState
@@ -114,3 +115,19 @@ def test_the_picture_says_what_was_visited_in_words_and_by_class():
     assert ">completed</text>" in picture
     assert ">10 ms</text>" in picture
     assert "a: set a; completed; 10 ms\n" in picture
+
+
+def test_ways_that_were_taken_are_painted_over_the_others():
+    definition = {"do": [{"a": SET}, {"b": SET}, {"c": SET}]}
+    [run] = runs("/do/0/a")
+    edges = re.findall(
+        r'class="edge next([ a-z]*)"', svg(definition, "flow", path=path(definition["do"], [run], completed=False))
+    )
+    assert edges == ["", "", "", " taken"]
+
+
+def test_the_picture_of_a_long_execution_of_a_long_flow_is_bounded():
+    do = [{"all": {"for": {"each": "x", "in": ".x"}, "do": [{f"t{number}": SET} for number in range(1000)]}}]
+    inner = [f"/do/0/all/do/{number}/t{number}[{each}]" for each in range(3) for number in range(1000)]
+    picture = svg({"do": do}, "flow", path=path(do, runs("/do/0/all", *inner)))
+    assert len(gzip.compress(picture.encode())) < 40_000

@@ -37,7 +37,7 @@ SECRET = "very-secret-value"
 FLOW = """
 document: {{dsl: 1.0.3, namespace: default, name: pay, version: 1.0.0}}
 webhook: {{auth: {{api_key: {{header: X-Key, secret: door}}}}}}
-execution: {{outage: {{failures: 1, probe: PT1S}}, retry: {{delay: PT0.01S, limit: {{attempt: {{count: 3}}}}}}}}
+execution: {{outage: {{failures: 3, probe: PT1S}}, retry: {{delay: PT0.01S, limit: {{attempt: {{count: 9}}}}}}}}
 do:
   - each:
       for: {{in: "${{ [1, 2] }}", each: n}}
@@ -85,6 +85,10 @@ class Traced:
                 await asyncio.sleep(0.02)
         assert execution.status is status, execution.error
         return execution
+
+
+def outcome(span):
+    return span.attributes["flowhook.execution.outcome"]
 
 
 @asynccontextmanager
@@ -146,9 +150,10 @@ async def test_an_event_is_traced_from_its_sender_to_what_its_flow_calls(tmp_pat
     assert process.resource["service.instance.id"] == "runner-1"
 
 
-async def test_retries_an_outage_a_wait_and_a_replay_begin_traces_that_link_to_the_event(tmp_path, monkeypatch):
-    """The destination answers 503 three times: the flow parks, is tried again, waits, ends, and is replayed."""
-    async with traced(tmp_path, monkeypatch) as system:
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+async def test_two_retries_an_outage_a_wait_and_a_replay_are_told(tmp_path, monkeypatch, protocol):
+    """Three calls fail: two are retries. The third opens the breaker, and the flow parks, goes on, waits, and ends."""
+    async with traced(tmp_path, monkeypatch, protocol) as system:
         system.target.statuses = [503, 503, 503]
         event = await system.send(headers={"traceparent": f"00-{TRACE}-{SENDER}-01"})
         await system.ended(event)
@@ -156,26 +161,37 @@ async def test_retries_an_outage_a_wait_and_a_replay_begin_traces_that_link_to_t
         await system.ended(replay.id)
         collector = system.collector
         (send,) = await collector.until("send pay")
-        await collector.until("GET", 2)
-        attempts = await collector.until("process pay", 4)
-        posts = await collector.until("POST", 5)
-    first, *others = attempts
+        gets = await collector.until("GET", 2)
+        posts = await collector.until("POST", 7)
+        # a probe may call once, and what it calls next may have to park again
+        attempts = await collector.until("process pay", 5)
+        while [outcome(each) for each in attempts].count("completed") < 2:
+            attempts = await collector.until("process pay", len(attempts) + 1)
+    first, *resumed = [each for each in attempts if not each.attributes["flowhook.execution.replay"]]
+    of_replay = [each for each in attempts if each.attributes["flowhook.execution.replay"]]
     assert (first.trace_id, first.parent_id) == (TRACE, send.span_id)
-    assert {other.parent_id for other in others} == {""}
+    assert {each.parent_id for each in attempts[1:]} == {""}
     assert len({each.trace_id for each in attempts}) == len(attempts)
     assert {tuple(each.links) for each in attempts} == {((TRACE, send.span_id),)}
-    outcomes = [each.attributes["flowhook.execution.outcome"] for each in attempts]
-    assert outcomes[0] == "parked"
-    assert outcomes.count("completed") == 2
-    replayed = [each for each in attempts if each.attributes["flowhook.execution.replay"]]
-    assert {each.attributes["flowhook.execution.id"] for each in replayed} == {replay.id}
-    failed = [post for post in posts if post.failed]
-    assert [post.attributes["http.response.status_code"] for post in failed] == [503] * 3
-    assert {post.attributes["error.type"] for post in failed} == {"503"}
+    assert [outcome(each) for each in (first, *resumed)] == ["parked"] * len(resumed) + ["completed"]
+    assert [outcome(each) for each in of_replay] == ["parked", "completed"]
+    assert not first.attributes["flowhook.execution.resumed"]
+    assert all(each.attributes["flowhook.execution.resumed"] for each in resumed)
+    assert {each.attributes["flowhook.execution.id"] for each in (first, *resumed)} == {event}
+    assert {each.attributes["flowhook.execution.id"] for each in of_replay} == {replay.id}
+    # the retries are in the first trace, what came after the outage in the next ones
+    parked = {each.trace_id for each in resumed[:-1]}
+    assert [post.trace_id for post in posts[:3]] == [first.trace_id] * 3
+    assert {post.trace_id for post in posts[3:5]} <= parked
+    assert [post.trace_id for post in posts[5:]] == [of_replay[0].trace_id] * 2
+    assert [get.trace_id for get in gets] == [resumed[-1].trace_id, of_replay[1].trace_id]
+    assert [post.attributes["http.response.status_code"] for post in posts] == [503] * 3 + [200] * 4
+    assert [post.attributes.get("error.type") for post in posts] == ["503"] * 3 + [None] * 4
+    assert [post.failed for post in posts] == [True] * 3 + [False] * 4
+    assert [post.attributes.get("http.request.resend_count") for post in posts] == [None, 1, 2, *[None] * 4]
     # every request that was made has a span of its own, whose ID it carried
     made = [request.headers["traceparent"] for request in system.target.requests]
-    spans = [span for span in collector.spans if span.kind == "CLIENT"]
-    assert sorted(made) == sorted(f"00-{span.trace_id}-{span.span_id}-01" for span in spans)
+    assert sorted(made) == sorted(f"00-{span.trace_id}-{span.span_id}-01" for span in [*posts, *gets])
 
 
 async def test_a_request_that_is_tried_again_in_one_attempt_says_how_often(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from flowhook.model import Status
 from router.storage import vacuum
 from router.storage.erasure import Step, overwrite, wipe_step
 from router.storage.model import Ended
+from router.storage.replicated.snapshots import vacuum_into
 from router.storage.schema import PAGE_BYTES, connect_writer
 from router.storage.storage import open_storage
 
@@ -80,7 +81,7 @@ def test_nothing_is_moved_before_what_was_erased_is_wiped(path, writer, monkeypa
     assert vacuum.give_back(writer, seconds=0) > 0
 
 
-def test_a_file_of_an_earlier_format_stays_as_large_as_it_is(path, monkeypatch):
+def test_a_file_of_an_earlier_format_stays_as_large_as_it_is_until_it_is_written_anew(path, monkeypatch):
     monkeypatch.setattr(vacuum, "KEPT_PAGES", 8)
     with contextlib.closing(apsw.Connection(str(path))) as earlier:
         earlier.execute(f"PRAGMA page_size = {PAGE_BYTES}; CREATE TABLE a (v); DROP TABLE a")
@@ -88,6 +89,14 @@ def test_a_file_of_an_earlier_format_stays_as_large_as_it_is(path, monkeypatch):
         fill(writer, 1000)
         writer.execute("DELETE FROM event")
         assert vacuum.give_back(writer) == 0
+    vacuum_into(path, path.with_name("backup.db"))
+    with contextlib.closing(apsw.Connection(str(path))) as earlier:
+        earlier.execute("PRAGMA auto_vacuum = INCREMENTAL; VACUUM").fetchall()  # as docs/operations.md says
+    for anew in (path, path.with_name("backup.db")):
+        with contextlib.closing(connect_writer(anew)) as writer:
+            fill(writer, 1000)
+            writer.execute("DELETE FROM event")
+            assert vacuum.give_back(writer, seconds=0) > 0
 
 
 def test_a_page_that_lists_pages_is_not_taken_for_one_of_a_b_tree(path, writer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from itertools import accumulate
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -86,7 +87,9 @@ def charts(overview: Overview, flow: str) -> dict[str, Any]:
     def timed(name: str, title: str, **kinds: str) -> Markup:
         return chart(name, title, times, series(**kinds), rendering.duration, units=TIMES)
 
-    stored = [Series("stored", [each.storage_bytes or None for each in points])]
+    # while nothing happens, it does not change either
+    known = accumulate(points, lambda before, point: point.storage_bytes or before, initial=0)
+    stored = [Series("stored", [each or None for each in known][1:])]
     drawn = {
         "accepted": chart("accepted", "Accepted", times, series(accepted="accepted"), count, stacked=True),
         "ended": chart(

@@ -11,6 +11,7 @@ from cli.operation_commands import OperationCall, command
 from cli.output import print_json, print_table
 from operations import table
 
+WIDTH: Final = 32  # characters for the steps of a period
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 COLUMNS: Final = ("", "NOW", "BEFORE", "OVER TIME")
 
@@ -45,10 +46,11 @@ ROWS: Final[tuple[tuple[str, str, Callable[[float], str]], ...]] = (
 
 
 def blocks(values: Sequence[float | None]) -> str:
-    """Return a block for each number, as high as that is; a space where there is none."""
-    most = max((value for value in values if value is not None), default=0)
-    last = len(BLOCKS) - 1
-    return "".join(" " if not value else BLOCKS[round(value * last / most)] for value in values)
+    """Return at most `WIDTH` blocks, each as high as the greatest of some numbers; a space where there is none."""
+    several = -(-len(values) // WIDTH)
+    heights = [max(filter(None, values[at : at + several]), default=0) for at in range(0, len(values), several)]
+    most, last = max(heights, default=0), len(BLOCKS) - 1
+    return "".join(BLOCKS[round(height * last / most)] if height else " " for height in heights)
 
 
 def register(app: typer.Typer) -> None:

@@ -24,13 +24,6 @@ _KEPT: Final = (
     "SELECT 1 FROM execution b WHERE b.event_id = e.shaping ->> 6 AND b.end_time_ms >= ?1 UNION ALL"
     " SELECT 1 FROM execution b WHERE b.replay_root = e.shaping ->> 6 AND b.end_time_ms >= ?1))"
 )
-_NEXT_PAST: Final = (
-    "FROM execution e WHERE end_time_ms < ?1 AND (end_time_ms, seq) > (?2, ?3) ORDER BY end_time_ms, seq LIMIT ?4"
-)
-_PAST: Final = (
-    f"SELECT end_time_ms, seq, {_KEPT} OR flow IN (SELECT key FROM flow_key WHERE flow_id IN"  # noqa: S608
-    f" (SELECT value FROM json_each(?5))) {_NEXT_PAST}"
-)
 ROW_BYTES: Final = 400
 """What the rows of an execution and their index entries take beside what is counted, about."""
 _BYTES: Final = (
@@ -44,7 +37,12 @@ _BYTES: Final = (
     " + coalesce(length(j.history), 0)) FROM journal j WHERE j.seq = e.seq)"
     " + (SELECT total(length(h.content)) FROM history h WHERE h.seq = e.seq)"
 )
-_MEASURED_PAST: Final = f"SELECT end_time_ms, seq, {_KEPT}, {_BYTES} {_NEXT_PAST}"
+_PAST: Final = {  # by whether it is asked what they take
+    measured: f"SELECT end_time_ms, seq, {_KEPT} OR flow IN (SELECT key FROM flow_key WHERE flow_id IN"  # noqa: S608
+    f" (SELECT value FROM json_each(?5))), {_BYTES if measured else 0} FROM execution e"
+    " WHERE end_time_ms < ?1 AND (end_time_ms, seq) > (?2, ?3) ORDER BY end_time_ms, seq LIMIT ?4"
+    for measured in (False, True)
+}
 _OF_FLOW: Final = (
     "execution e INDEXED BY execution_by_flow WHERE flow = (SELECT key FROM flow_key WHERE flow_id = ?2)"
     " AND seq > ?3 AND seq <= ?4 ORDER BY seq LIMIT ?5"
@@ -142,7 +140,7 @@ def expire(
     )
     events = connection.changes()
     jobs = expire_jobs(connection, before_ms, STEP)
-    step = remove_past(connection, before_ms, limit, after, excepting)
+    step = remove_past(connection, before_ms, limit, after=after, excepting=excepting)
     more = jobs or STEP in (keys, lines, events) or step.more
     if not more:
         last_flow, count = connection.execute(_LAST_FLOW, (after_flow, _FLOWS)).get
@@ -153,36 +151,30 @@ def expire(
 
 
 def remove_past(
-    connection: apsw.Connection, before_ms: int, limit: int, after: tuple[int, int], excepting: Sequence[str] = ()
+    connection: apsw.Connection,
+    before_ms: int,
+    limit: int,
+    *,
+    after: tuple[int, int],
+    excepting: Sequence[str] = (),
+    most_bytes: int | None = None,
 ) -> ExpiryStep:
     """Remove executions that ended before a Unix time, first ones first: of the next `limit`, those that are not kept.
 
-    `excepting`: IDs of flows whose executions are all kept.
+    `excepting`: IDs of flows whose executions are all kept. `most_bytes`: that are to become free, about; None: any.
     """
     values = (min(before_ms, UNENDED), *after, limit, orjson.dumps(excepting).decode())
-    past: list[Any] = connection.execute(_PAST, values).fetchall()
-    last = (past[-1][0], past[-1][1]) if past else after
-    step = _removed(connection, [seq for _, seq, kept in past if not kept])
-    return step._replace(more=len(past) == limit, last=last)
-
-
-def remove_bytes(
-    connection: apsw.Connection, before_ms: int, most_bytes: int, after: tuple[int, int] = FIRST
-) -> ExpiryStep:
-    """Remove executions that ended before a Unix time, first ones first, until so many bytes are free: a step of them.
-
-    What they take is an estimate: space in the file is free in whole pages, and a body that another one has remains.
-    """
+    rows: list[Any] = connection.execute(_PAST[most_bytes is not None], values).fetchall()
     found: list[int] = []
-    past: list[Any] = connection.execute(_MEASURED_PAST, (min(before_ms, UNENDED), *after, STEP)).fetchall()
-    for end_ms, seq, kept, size in past:
-        if most_bytes <= 0:
+    left = UNENDED if most_bytes is None else most_bytes
+    for end_ms, seq, kept, size in rows:
+        if left <= 0:
             break
         after = end_ms, seq
         if not kept:
             found.append(seq)
-            most_bytes -= int(size)
-    return _removed(connection, found)._replace(more=most_bytes <= 0 or len(past) == STEP, last=after)
+            left -= int(size)
+    return _removed(connection, found)._replace(more=left <= 0 or len(rows) == limit, last=after)
 
 
 def remove_past_of_flow(

@@ -27,7 +27,7 @@ from router.storage.expiry import (
     delete_ended,
     expire,
     measure_flow,
-    remove_bytes,
+    remove_past,
     remove_past_of_flow,
     stored_bytes,
 )
@@ -202,12 +202,13 @@ class ShardState:
         return removed
 
     async def remove_bytes(self, most_bytes: int, *, ended_before_ms: int, after: tuple[int, int]) -> ExpiryStep:
-        """Remove some executions that ended before a Unix time, first ones first; see `expiry.remove_bytes`.
+        """Remove some executions that ended before a Unix time, first ones first, until so much is free.
 
         `after`: the last one that was looked at, as the step before says.
         """
         self._check()
-        return await self._remove(partial(remove_bytes, before_ms=ended_before_ms, most_bytes=most_bytes, after=after))
+        remove = partial(remove_past, before_ms=ended_before_ms, limit=STEP, after=after, most_bytes=most_bytes)
+        return await self._remove(remove)
 
     async def remove_past_of_flow(
         self, flow_id: str, *, ended_before_ms: int, after: int, through: int = UNENDED, most_bytes: int = UNENDED

@@ -43,7 +43,7 @@ from flowhook.reporting.reachability_reports import ReachabilityReporter
 from flowhook.sandbox.offload import Offload
 from flowhook.sharing.table import EdgeLimits
 from flowhook.tracing.configuration import configured
-from flowhook.tracing.tracer import Tracer, running_tracer
+from flowhook.tracing.tracer import SpanTracer, running_tracer
 
 # Modules that few need, and that are imported once this process is ready; see `flowhook.process.installation`.
 LATE_IMPORTS: Final = (
@@ -100,7 +100,7 @@ async def _serve(
     process_state: ProcessState,
     channel: Any,
     registry: CollectorRegistry,
-    tracer: Tracer | None,
+    tracer: SpanTracer | None,
     *,
     make_server: Callable[..., Any],
     shared: EdgeLimits,

@@ -25,7 +25,7 @@ from flowhook.model.rejections import RequestOutcome
 from flowhook.signatures.types import Match, Verifier
 from flowhook.tracing import context
 from flowhook.tracing.spans import Span, SpanKind, Value, method_of, span_name_of
-from flowhook.tracing.tracer import Tracer
+from flowhook.tracing.tracer import SpanTracer
 
 MAX_PORT_DIGITS: Final = 5
 GROWTH: Final = 64  # bytes that a `traceparent` adds to the head of a request that has none
@@ -44,7 +44,7 @@ class RequestTrace:
 class TracedWebhookHandler(WebhookHandler):
     """Handles webhooks as its base class does, and traces them."""
 
-    _tracer: Tracer = attrs.field(kw_only=True)
+    _tracer: SpanTracer = attrs.field(kw_only=True)
     _trusts_senders: bool = attrs.field(kw_only=True)
 
     @override

@@ -4,7 +4,7 @@
 
     edge/webhook/traced.py        SERVER, PRODUCER        runner/worker/execution_spans.py    CONSUMER, INTERNAL, CLIENT
                     │                                                   │
-                    └────────────▶ tracer.Tracer ◀──────────────────────┘
+                    └────────────▶ tracer.SpanTracer ◀──────────────────┘
                                         │ a bounded queue, read by a thread
                                    exporter.OtlpExporter
 

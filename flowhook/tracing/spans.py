@@ -33,7 +33,7 @@ class SpanKind(IntEnum):
 
 @attrs.define(eq=False, repr=False)
 class Span:
-    """A span that is recorded; it is exported by `Tracer.end`."""
+    """A span that is recorded; it is exported by `SpanTracer.end`."""
 
     name: str
     kind: SpanKind

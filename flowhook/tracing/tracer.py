@@ -34,7 +34,7 @@ class Exporter(Protocol):
 
 
 @attrs.define(eq=False, repr=False)
-class Tracer:
+class SpanTracer:
     """Makes the spans of a process."""
 
     _exporter: Exporter
@@ -77,7 +77,7 @@ class Tracer:
 @asynccontextmanager
 async def running_tracer(
     configuration: TracesConfiguration | None, role: str, process: str, registry: CollectorRegistry
-) -> AsyncIterator[Tracer | None]:
+) -> AsyncIterator[SpanTracer | None]:
     """Provide the tracer of a process, and export its last spans in the end, within `FLUSH_SECONDS`; None: it is off.
 
     A process that is forked calls it after that: it starts a thread.
@@ -96,7 +96,7 @@ async def running_tracer(
         },
     )
     try:
-        yield Tracer(exporter, configuration.ratio)
+        yield SpanTracer(exporter, configuration.ratio)
     finally:
         hide()
         await asyncio.to_thread(exporter.close, FLUSH_SECONDS)

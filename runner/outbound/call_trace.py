@@ -20,7 +20,7 @@ from yarl import URL
 
 from flowhook.tracing.context import TRACEPARENT, TRACESTATE, TraceContext
 from flowhook.tracing.spans import Span, SpanKind, Value, method_of, span_name_of
-from flowhook.tracing.tracer import Tracer
+from flowhook.tracing.tracer import SpanTracer
 from runner.interpreter.errors import Kind, TaskFault
 from runner.outbound.destinations import DestinationDown
 from runner.outbound.http_response import public_url
@@ -60,7 +60,7 @@ class CallTrace:
 
     context: TraceContext  # of what its requests are children of: the task, or the sender's span
     state: str = ""  # the sender's `tracestate`
-    _tracer: Tracer | None = None  # None: requests have no spans
+    _tracer: SpanTracer | None = None  # None: requests have no spans
     _passes: bool = True  # whether the context is passed on
     _earlier: int = 0  # requests that earlier tries of the call made, in this attempt
     _sent: int = attrs.field(init=False, default=0)

@@ -21,7 +21,7 @@ from flowhook.model import Event, WorkflowError
 from flowhook.tracing import context
 from flowhook.tracing.context import TRACEPARENT, TraceContext
 from flowhook.tracing.spans import Span, SpanKind
-from flowhook.tracing.tracer import Tracer
+from flowhook.tracing.tracer import SpanTracer
 from runner.interpreter.effects import Perform
 from runner.interpreter.tracing import Observation, Observer, TaskStart
 from runner.outbound.call_trace import CallTrace, error_type
@@ -35,7 +35,7 @@ MAX_LINKS: Final = 128  # events of a batch that the span of its execution links
 class ExecutionTracing:
     """Decides how the executions of a process are traced."""
 
-    _tracer: Tracer | None  # None: spans are not exported
+    _tracer: SpanTracer | None  # None: spans are not exported
     _runner_id: str = ""
     _queue: Literal["parent", "link"] = "parent"
     _passes: bool = True  # whether calls pass on the context
@@ -97,7 +97,7 @@ class ExecutionTracing:
 class ExecutionSpans(Observer):
     """The spans of one attempt; observes the tasks of its machine."""
 
-    _tracer: Tracer
+    _tracer: SpanTracer
     _span: Span
     _state: str
     _passes: bool

@@ -15,7 +15,7 @@ from support.pets import pets_server
 from flowhook.model import Event
 from flowhook.tracing.context import TraceContext, parse
 from flowhook.tracing.spans import SpanKind
-from flowhook.tracing.tracer import Tracer
+from flowhook.tracing.tracer import SpanTracer
 from runner.interpreter.effects import Perform
 from runner.outbound.call_trace import CURRENT, CallTrace
 from runner.worker.execution_spans import ExecutionTracing
@@ -50,7 +50,7 @@ def passed_on():
 @pytest.fixture
 def spans():
     exporter = Spans()
-    token = CURRENT.set(CallTrace(TASK, STATE, Tracer(exporter)))
+    token = CURRENT.set(CallTrace(TASK, STATE, SpanTracer(exporter)))
     yield exporter.spans
     CURRENT.reset(token)
 
@@ -180,7 +180,7 @@ def test_a_runner_may_be_told_to_pass_nothing_on():
 
     assert headers_of(ExecutionTracing(None)) == {"traceparent": TASK.traceparent, "tracestate": STATE}
     assert headers_of(ExecutionTracing(None, passes=False)) == {}
-    tracing = ExecutionTracing(Tracer(Spans()), passes=False)
+    tracing = ExecutionTracing(SpanTracer(Spans()), passes=False)
     recorded = tracing.begin(EVENT, attempt=1, resumed=False, revision=1)
     assert headers_of(tracing, recorded) == {}
 
@@ -192,7 +192,7 @@ def test_what_is_no_context_is_not_passed_on(traceparent):
 
 
 def test_a_runner_that_records_does_not_pass_on_that_it_does_where_it_does_not():
-    tracing = ExecutionTracing(Tracer(Spans(), 0.0))
+    tracing = ExecutionTracing(SpanTracer(Spans(), 0.0))
     event = EVENT._replace(headers=(("traceparent", TASK.traceparent.encode()),))
     assert tracing.begin(event, attempt=1, resumed=False, revision=1) is None
     passed = parse(tracing.of_call(event, None, perform_of()).context.traceparent)
@@ -215,7 +215,7 @@ def test_the_first_attempt_within_a_quarter_of_an_hour_is_a_child_of_the_event(c
     exporter = Spans()
     event = EVENT if "batch" not in changes else EVENT._replace(batch=(EVENT, EVENT))
     now = EVENT.receive_time_ms / 1000 + changes.get("after", 0)
-    tracing = ExecutionTracing(Tracer(exporter), now=lambda: now)
+    tracing = ExecutionTracing(SpanTracer(exporter), now=lambda: now)
     recorded = tracing.begin(
         event, attempt=changes.get("attempt", 1), resumed=changes.get("resumed", False), revision=3
     )

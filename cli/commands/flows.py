@@ -14,6 +14,7 @@ from cli.options import DataDir, Json, Router
 from cli.output import print_json
 from flowhook.errors import NotFoundError
 from operations import table
+from operations.text_diff import DiffLine
 
 app = typer.Typer(help="Look at flows; draw, pause, resume and delete them.", no_args_is_help=True)
 PictureFormat = Literal["mermaid", "svg"]
@@ -72,7 +73,7 @@ def _diff(call: OperationCall) -> None:
         if not found["old"]:
             raise NotFoundError(f"flow {flow_id} has one revision", reason="FLOW_REVISION_NOT_FOUND")
         head = [f"--- {flow_id} revision {found['old']}", f"+++ {flow_id} revision {found['new']}"]
-        lines = [each["text"] if each["mark"] == "@" else each["mark"] + each["text"] for each in found["lines"]]
+        lines = [str(DiffLine(**each)) for each in found["lines"]]
         return "\n".join([*head, *lines]) if lines else None
 
     flow_id = call.parameters.flow_id

@@ -38,14 +38,16 @@ class _Terminal(io.TextIOWrapper):
         return True
 
 
-def flowhook(*arguments, stdin="", terminal=False, **environment):
+def flowhook(*arguments, stdin="", terminal=False, merged=False, **environment):
     """Run a command to its end in this process: its imports cost more than most commands do.
 
     No variable of ours comes from the environment of the tests. For synchronous tests: a command has its own loop.
-    `terminal`: whether a person seems to type `stdin`.
+    `terminal`: whether a person seems to type `stdin`. `merged`: what it prints on stderr is in `out`, too.
     """
     streams = [(_Terminal if terminal else io.TextIOWrapper)(io.BytesIO(stdin.encode()), "utf-8")]
     streams += [io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
+    if merged:
+        streams[2] = streams[1]
     with (
         patch.dict(os.environ, clean_environment(**environment), clear=True),
         patch.multiple(sys, **dict(zip(("stdin", "stdout", "stderr"), streams, strict=True))),

@@ -19,7 +19,7 @@ RENEW = "FLOWHOOK_RENEW_DOCS" in os.environ
 """Whether pages get what their commands print now, instead of being compared with it."""
 
 _ID = re.compile(r"\b[a-z]{3}_01[0-9a-z]{24}\b")
-_LIST = re.compile(r"flowhook \w+ (?:list|revisions)\b")
+SHOWS = re.compile(r"flowhook \w+ (?:list|revisions)\b")
 """What only shows something, which may be so later."""
 
 _RENEWAL = 8.0
@@ -84,15 +84,23 @@ class Shell:
 
     def run(self, line):
         """Return what a command prints, in the words of the page; one that ends with `&` runs until `close`."""
-        for shown, meant in [*self.replaced.items(), *self._ids.items()]:
-            line = line.replace(shown, meant)
+        line = self.meant(line)
         options = {"cwd": self._folder, "env": self._environment, "stderr": subprocess.STDOUT, "text": True}
         if line.endswith("&"):
             command = ["bash", "-c", f"exec {line.removesuffix('&')}"]
             self._background.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, **options))
             return ""
         command = ["bash", "-c", line]
-        printed = subprocess.run(command, stdout=subprocess.PIPE, timeout=PATIENCE, check=False, **options).stdout
+        return self.shown(
+            subprocess.run(command, stdout=subprocess.PIPE, timeout=PATIENCE, check=False, **options).stdout
+        )
+
+    def meant(self, line):
+        for shown, meant in [*self.replaced.items(), *self._ids.items()]:
+            line = line.replace(shown, meant)
+        return line
+
+    def shown(self, printed):
         for shown, meant in self.replaced.items():
             printed = printed.replace(meant, shown)
         return printed if not printed or printed.endswith("\n") else printed + "\n"
@@ -106,18 +114,32 @@ class Shell:
         for command in commands(block):
             printed = self.run(command.line)
             if RENEW:
-                if _LIST.search(command.line):
+                if SHOWS.search(command.line):
                     time.sleep(_RENEWAL)
                     printed = self.run(command.line)
                 renewed.append(f"$ {command.line}\n{printed}")
             else:
                 deadline = time.monotonic() + PATIENCE
                 while constant(printed) != constant(command.printed):
-                    assert _LIST.search(command.line), f"{command.line}\n{printed}"
+                    assert SHOWS.search(command.line), f"{command.line}\n{printed}"
                     assert time.monotonic() < deadline, f"{command.line}\n{printed}"
                     printed = self.run(command.line)
-            self._ids.update(zip(_ID.findall(command.printed), _ID.findall(printed), strict=False))
+            self.learn(command.printed, printed)
         return "".join(renewed)
+
+    def learn(self, told, printed):
+        """Take IDs that a page tells for those that were printed there."""
+        self._ids.update(zip(_ID.findall(told), _ID.findall(printed), strict=False))
+
+    def told(self, printed):
+        """Return what was printed with the IDs that the page has."""
+        for shown, meant in self._ids.items():
+            printed = printed.replace(meant, shown)
+        return printed
+
+    def stands_for(self, shown, meant):
+        """Take an ID that a page shows for another one."""
+        self._ids[shown] = meant
 
     def close(self):
         """End what runs in the background."""

@@ -31,6 +31,7 @@ BROWSER: Final = "browser"
 
 ORDER: Final = (
     "tests/e2e/",
+    "tests/integration/deploy/test_alerts.py",
     "tests/integration/cli/",
     "tests/integration/runner/",
     "tests/integration/cluster/",

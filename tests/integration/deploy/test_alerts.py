@@ -24,9 +24,23 @@ from support.commands import Up, clean_environment
 from support.patience import PATIENCE, wait_until
 from support.prometheus import Prometheus, promtool
 
+from harness import dashboards
+
 RUNBOOK = pages.DOCS / "runbook.md"
 THRESHOLDS = {"FlowhookQueueOld": {"> 300": "> 5"}}
 RULE_TESTS = Path(__file__).parent / "alert_rules.yaml"
+NOT_HERE = {
+    "flowhook_certificate_expiry_timestamp_seconds",
+    "flowhook_events_filtered_total",
+    "flowhook_nats_server_up",
+    "flowhook_router_log_bytes",
+    "flowhook_router_snapshots_failing_seconds",
+    "flowhook_snapshot_age_seconds",
+    "flowhook_standby_lag_records",
+    "flowhook_token_expiry_timestamp_seconds",
+}
+"""Metrics of what the cluster does not have: a replicated log, TLS, filters, and at the end tokens that expire."""
+
 DISK_BYTES = 256 << 20
 NOBODY = "http://127.0.0.1:9"
 HEAD = "document: {{dsl: 1.0.3, namespace: default, name: {}, version: 1.0.0}}\n"
@@ -256,3 +270,16 @@ def test_a_token_that_expires(place):
     assert alert["labels"]["token"] == "ci"
     check_runbook(place, "FlowhookCredentialExpires")
     place.prometheus.until_no_alert("FlowhookCredentialExpires")
+
+
+def test_the_dashboards_show_the_cluster(place):
+    """After the tests above, by the last of which the cluster has done a bit of everything."""
+    queries = [query for panels in dashboards.DASHBOARDS.values() for each in panels for query in each.queries.values()]
+    plain = {query.replace("$__rate_interval", "1h").replace("$flow", ".+") for query in queries}
+
+    def empty():
+        return {
+            each.metric for query in plain if not place.prometheus.query(query) for each in monitoring.selectors(query)
+        }
+
+    wait_until(lambda: empty() <= NOT_HERE, "panels show something")

@@ -6,6 +6,7 @@ import asyncio
 import re
 from pathlib import Path
 
+import orjson
 import pytest
 from support.browsers import log_in, watched_tab
 from support.consoles import running_console
@@ -13,6 +14,7 @@ from support.jobs import until
 from support.patience import PATIENCE
 from support.routers import flow
 from support.runners import attached
+from support.started_flows import next_assignment
 
 from admin.console.executions import ExecutionStream
 from flowhook.errors import UnavailableError
@@ -36,6 +38,21 @@ async def test_an_operator_logs_in_and_sees_an_event_appear_without_reloading(ta
     await link.click()
     await tab.get_by_text("<script>document.title = 1</script>").first.wait_for()
     assert await tab.title() == f"{execution_id} · Flowhook"
+
+
+async def test_the_path_of_an_execution_grows_while_it_runs(tab, router, client):
+    await client.flows.apply([flow("grows")])
+    await log_in(tab, router.token("view"))
+    async with attached(router) as runner:
+        execution_id = await client.ingest("grows", {})
+        assignment = await next_assignment(runner, "grows")
+        await tab.goto(f"/executions/{execution_id}")
+        assert await tab.locator("svg.path .task").count() == 1
+        assert await tab.locator("svg.path .visited").count() == 0
+        pointer = await tab.locator("svg.path .task").get_attribute("data-task")
+        history = orjson.dumps([[1, pointer, 1_800_000_000_100, 1_800_000_000_900, 1, ""]])
+        await runner.checkpoint(assignment, 0, f"{pointer}#0", b"1", history=history)
+        await tab.locator("svg.path .visited.completed").get_by_text("800 ms").wait_for()
 
 
 async def test_a_secret_that_is_needed_is_set_with_two_clicks(tab, router, client):

@@ -11,7 +11,7 @@ A runner that was attached when the router ended may be working on them, and pro
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import attrs
 
@@ -20,6 +20,8 @@ from router.scheduling.leases import AttemptsExhausted, LeaseTable, Runner
 from router.scheduling.losses import AttemptCounts
 from router.scheduling.pending_transitions import PendingTransitions
 from router.scheduling.queues import FairQueues, FlowQueue, TimerQueue
+
+MAX_RELEASED: Final = 1000  # held executions that become ready at once, which takes a millisecond
 
 
 class _Held(NamedTuple):
@@ -51,6 +53,8 @@ class RecoveredExecutions:
     def expire(self, now: float) -> tuple[list[AttemptsExhausted], list[tuple[int, Attempt]]]:
         """After the deadline, make the held executions ready, ahead of their flows' others, and allow no more claims.
 
+        Of more than `MAX_RELEASED` the latest become ready; call it again, as long as there is a deadline.
+
         Returns those that used up their attempts instead, as the begun attempt stays charged; they are *ending*. And
         the begun attempts of those that are ready, by execution.
         """
@@ -58,7 +62,7 @@ class RecoveredExecutions:
         unclaimed: list[tuple[int, Attempt]] = []
         if self.deadline is None or now < self.deadline:
             return exhausted, unclaimed
-        while self._held:
+        for _ in range(min(len(self._held), MAX_RELEASED)):
             # each is put in front of its flow's queue, so the latest goes first: 3, 2, 1 makes [1, 2, 3, …]
             seq, (queue, begun) = self._held.popitem()  # latest first
             self._queues.release_hold(queue)
@@ -72,8 +76,9 @@ class RecoveredExecutions:
             self._queues.put(queue, seq, first=True)
             if begun:
                 unclaimed.append((seq, interrupted))
-        self.claimable.clear()
-        self.deadline = None
+        if not self._held:
+            self.claimable.clear()
+            self.deadline = None
         return exhausted, unclaimed
 
     def adopt(self, runner: Runner, token: bytes) -> int | None:

@@ -9,7 +9,7 @@ from router.scheduling.leases import AttemptsExhausted, LeaseTable, Runner
 from router.scheduling.losses import UNCERTAIN_FACTOR, AttemptCounts
 from router.scheduling.pending_transitions import PendingTransitions
 from router.scheduling.queues import FairQueues, FlowPolicy, TimerQueue
-from router.scheduling.recovered import RecoveredExecutions
+from router.scheduling.recovered import MAX_RELEASED, RecoveredExecutions
 
 
 class Start:
@@ -50,6 +50,19 @@ def test_a_held_execution_takes_a_slot_and_is_not_ready_before_the_deadline(star
     assert start.recovered.expire(2.0) == ([], [])
     assert (start.queue.held, start.queues.draw(9)) == (0, (start.queue, 1))
     assert (len(start.recovered), start.recovered.deadline) == (0, None)
+
+
+def test_many_held_executions_become_ready_little_by_little_ahead_of_others(start):
+    start.queues.put(start.queue, 5000)
+    for seq in range(1, 2 * MAX_RELEASED + 2):
+        start.recovered.hold(seq, start.queue, begun=False)
+    left = []
+    while start.recovered.deadline is not None:
+        start.recovered.expire(2.0)
+        left.append(start.queue.held)
+    assert left == [MAX_RELEASED + 1, 1, 0]
+    drawn = [start.queues.draw(9999)[1] for _ in range(2 * MAX_RELEASED + 2)]
+    assert drawn == [*range(1, 2 * MAX_RELEASED + 2), 5000]
 
 
 def test_its_runner_continues_a_held_execution_in_the_slot_that_it_took(start):

@@ -16,6 +16,7 @@ from flowhook.model import Event
 from flowhook.model.flows import SignedRequest
 from flowhook.model.rejections import TEST_TRACE
 from flowhook.providers import PROVIDERS, sample_files
+from flowhook.tracing.context import trace_id_of
 from operations.edge_access import EdgeAccess
 from operations.edge_request import MAX_RESPONSE, curl_line, send_to_edge
 from operations.encoding import header_texts, shown_fields
@@ -30,7 +31,6 @@ MAX_TEXT: Final = 1024 * 1024
 
 NEWEST: Final = 20  # newest executions among which that of a test event is searched if the response does not name it
 FIRST_REFUSAL: Final = 400
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _ID: Final = re.compile(r"evt_[0-9a-z]{26}")
 
 
@@ -163,13 +163,10 @@ def _read_headers(text: str) -> list[tuple[str, str]]:
 
 
 def _with_trace(headers: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], str]:
-    """Return the headers with a `traceparent`, by which the execution is found, and the trace's ID.
-
-    Source: https://www.w3.org/TR/trace-context/#traceparent-header
-    """
+    """Return the headers with a `traceparent`, by which the execution is found, and the trace's ID."""
     for name, value in headers:
-        if name.lower() == "traceparent" and (match := _TRACEPARENT.fullmatch(value)):
-            return headers, match[1]
+        if name.lower() == "traceparent" and (trace := trace_id_of(value)):
+            return headers, trace
     # an edge tells test events by its beginning
     trace = TEST_TRACE.partition("-")[2] + secrets.token_hex(12)
     others = [(name, value) for name, value in headers if name.lower() != "traceparent"]

@@ -45,7 +45,7 @@ do:
         - charge:
             call: http
             with: {{method: post, endpoint: "{url}/charge?token={secret}", body: {{a: "{secret}"}}}}
-  - pause: {{wait: PT0.5S}}
+  - pause: {{wait: PT1.5S}}
   - tell: {{call: http, with: {{method: get, endpoint: "{url}/tell"}}}}
 """
 

@@ -103,7 +103,7 @@ CREATE TABLE silence (
 CREATE TABLE series (
   flow_id TEXT NOT NULL, level INTEGER NOT NULL, minute INTEGER NOT NULL, content BLOB NOT NULL,
   PRIMARY KEY (flow_id, level, minute)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 """,
 }
 """The step from each format to the next one."""

@@ -303,13 +303,13 @@ CREATE TABLE wipe ( -- one row, about this file: see `erasure`
 ) STRICT;
 CREATE TABLE rate_line (line BLOB PRIMARY KEY, until_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID; -- see `RateReserved`
 CREATE INDEX rate_line_by_until ON rate_line (until_ms);
-CREATE TABLE series ( -- see `series`
+CREATE TABLE series ( -- see `series`; without row IDs, rows above 2 kB would have pages of their own
   flow_id TEXT NOT NULL, -- empty: all flows
   level INTEGER NOT NULL,
   minute INTEGER NOT NULL, -- Unix time in minutes at which it begins
   content BLOB NOT NULL,
   PRIMARY KEY (flow_id, level, minute)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE TABLE schedule (flow_id TEXT PRIMARY KEY, due_ms INTEGER, last_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 

@@ -11,15 +11,14 @@ by bucket: eight in each doubling, so that a quantile is exact to 7 %.
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Mapping
 from functools import partial
-from itertools import accumulate, pairwise
 from operator import add
 from typing import Any, Final, NamedTuple
 
 import apsw
 import attrs
-import orjson
 
 from flowhook.model.overview import MINUTE_MS
 from flowhook.process.metric_table import OTHER
@@ -32,6 +31,8 @@ MAX_MOVED: Final = 500  # rows that one transaction moves or removes
 MAX_VISITED: Final = 100  # flows that one transaction looks at for such rows
 _SUB_BITS: Final = 3  # of a duration's binary digits, those after the first that choose its bucket
 _SUBS: Final = 1 << _SUB_BITS
+MAX_DURATION_MS: Final = (1 << 32) - 1  # 49 days; what takes longer counts as that, so that there are 256 buckets
+MAX_COUNT: Final = (1 << 32) - 1  # in a bucket; in eight hours that would be 149,000 a second
 ROW_BYTES: Final = 200
 STEP: Final = 500  # flows that are looked at between two turns of the event loop
 
@@ -66,6 +67,7 @@ class Counted(NamedTuple):
     latencies: Durations = {}  # noqa: RUF012 - never changed
 
 
+_HEAD: Final = struct.Struct("<9QHH")
 _SUMMED: Final = 4  # of the fields; then come levels, then durations
 _LEVELS: Final = 9
 NOTHING: Final = Counted()
@@ -86,6 +88,7 @@ def bucket_of(milliseconds: int) -> int:
     """
     if milliseconds < 1:
         return 0
+    milliseconds = min(milliseconds, MAX_DURATION_MS)
     exponent = milliseconds.bit_length() - 1
     return exponent << _SUB_BITS | (milliseconds << _SUB_BITS >> exponent) & (_SUBS - 1)
 
@@ -120,22 +123,19 @@ def _sum(one: Durations, other: Durations) -> Durations:
 
 
 def _dump(counted: Counted) -> bytes:
-    """Write buckets as differences to the one before: small numbers are short."""
-    durations = [
-        [[each[bucket], bucket - before] for before, bucket in pairwise([0, *sorted(each)])]
-        for each in (counted.waits, counted.latencies)
-    ]
-    return orjson.dumps([*counted[:_LEVELS], *durations])
+    """Return a row: numbers, buckets of a byte each, and what is in them, so at most 2.7 kB."""
+    *numbers, waits, latencies = counted
+    head = _HEAD.pack(*numbers, len(waits), len(latencies))
+    counts = [min(each, MAX_COUNT) for each in (*waits.values(), *latencies.values())]
+    return head + bytes([*waits, *latencies]) + struct.pack(f"<{len(counts)}I", *counts)
 
 
 def _load(content: bytes) -> Counted:
-    *numbers, waits, latencies = orjson.loads(content)
-    return Counted._make((*numbers, _buckets(waits), _buckets(latencies)))
-
-
-def _buckets(pairs: list[list[int]]) -> Durations:
-    numbers, steps = zip(*pairs, strict=True) if pairs else ((), ())
-    return dict(zip(accumulate(steps), numbers, strict=True))
+    *numbers, waits, latencies = _HEAD.unpack_from(content)
+    several = waits + latencies
+    buckets = content[_HEAD.size : _HEAD.size + several]
+    pairs = [*zip(buckets, struct.unpack_from(f"<{several}I", content, _HEAD.size + several), strict=True)]
+    return Counted._make((*numbers, dict(pairs[:waits]), dict(pairs[waits:])))
 
 
 def _add(connection: apsw.Connection, flow_id: str, level: int, minute: int, counted: Counted) -> None:

@@ -55,6 +55,8 @@ async def test_a_router_that_was_killed_has_the_numbers_again_at_once(guarded):
         return (await numbers(guarded, "numbers"))["accepted_in_hour"] == 4
 
     await until(counted, "the last hour is counted")
+    total = (await api(guarded, "/overview?flow=numbers&period=24h")).json["total"]
+    assert (total["accepted"], total["completed"], total["pending"]) == (4, 1, 3)
     assert (await numbers(guarded, "numbers"))["completed_in_hour"] == 1
     await guarded.client.flows.resume("numbers")
     await guarded.completed(first)

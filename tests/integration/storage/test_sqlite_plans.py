@@ -8,7 +8,7 @@ import pytest
 
 from flowhook.model import Status
 from flowhook.model.execution_filter import ExecutionFilter
-from router.storage import activity, changes, erasure, execution_list, expiry, queries, registry, rejections
+from router.storage import activity, changes, erasure, execution_list, expiry, queries, registry, rejections, series
 from router.storage.statements import BatchStatement
 
 KINDS = [
@@ -188,3 +188,17 @@ async def test_the_latest_event_of_a_flow_is_found_by_one_look_at_an_index(plan)
     plans = plan(activity.latest_requests, ["shop"])
     assert any("SEARCH execution USING INDEX execution_by_flow (flow=?)" in step for step in plans), plans
     assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith(("SCAN execution", "SCAN l"))], plans
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        partial(series._read, flow_id="shop", from_minute=5, until_minute=9, step=1),
+        partial(series._age, following="", minute=9),
+        partial(series._since, from_minute=5),
+        series._first_minute,
+    ],
+)
+async def test_series_are_found_by_flow_resolution_and_time(plan, query):
+    plans = plan(query)
+    assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN")], plans

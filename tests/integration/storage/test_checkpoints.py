@@ -36,6 +36,21 @@ async def test_the_log_is_begun_again_while_work_goes_on_and_does_not_grow(path,
     assert path.stat().st_size > 8192 * 20  # what was written is in the database, and nobody closed it
 
 
+async def test_no_commit_copies_what_came_while_a_long_read_kept_the_log(path, new_event, monkeypatch):
+    monkeypatch.setattr(checkpoints, "PAUSE_SECONDS", 3600)
+    storage, log = await open_storage(path), path.with_name(f"{path.name}-wal")
+    await storage.log.append([new_event()])
+    reader = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM execution").get == 1
+    while log.stat().st_size < 80 << 20:
+        await storage.log.append([new_event(payload=b"x" * 900_000) for _ in range(10)])
+    reader.close()
+    await storage.log.append([new_event()])
+    assert path.stat().st_size < 1 << 20
+    await storage.close()
+
+
 async def test_a_storage_that_is_closed_leaves_no_log(path, new_event, monkeypatch):
     monkeypatch.setattr(checkpoints, "PAUSE_SECONDS", 0)
     storage = await open_storage(path)

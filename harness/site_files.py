@@ -1,6 +1,7 @@
-"""Files of the site beside its pages: `llms.txt`, `openapi.json`, and `schema/flow.json` for editors.
+"""Files of the site beside its pages: `llms.txt`, `openapi.json`, `sitemap.xml`, and `schema/flow.json` for editors.
 
-`llms.txt` is the list of all pages for language models.
+`llms.txt` is the list of all pages for language models. From `sitemap.xml` the selector of versions knows which pages a
+version has; it takes the first URL for the address of the version, whatever that is.
 
 Run: .venv/bin/python -m harness.site_files build/site
 
@@ -26,6 +27,7 @@ DOCS: Final = ROOT / "docs"
 OPTIONAL: Final = frozenset({"Providers", "Contributing"})
 """Sections that may be left out where a shorter list is wanted."""
 
+_ANY_ADDRESS: Final = "https://docs.invalid/"
 _LINK: Final = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 
 
@@ -59,8 +61,16 @@ def _line(page: str) -> str:
     return f"- [{title.lstrip('# ')}]({url})" + (f": {sentence}" if sentence else "")
 
 
+def sitemap(site: Path) -> str:
+    """Return the list of all pages of a built site."""
+    pages = sorted(page.relative_to(site).as_posix() for page in site.glob("**/*.html") if page.name != "404.html")
+    urls = "".join(f"<url><loc>{_ANY_ADDRESS}{page}</loc></url>\n" for page in ("", *pages))
+    return f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{urls}</urlset>\n'
+
+
 def main() -> None:
     site = Path(sys.argv[1])
+    (site / "sitemap.xml").write_text(sitemap(site), encoding="utf-8")
     (site / "llms.txt").write_text(llms_text(), encoding="utf-8")
     (site / "schema").mkdir(exist_ok=True)
     for name, content in (("openapi.json", openapi.description()), ("schema/flow.json", installed_schema())):

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import tomllib
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
+from support.browsers import chromium
 from support.cases import cases
 from support.pages import DOCS, ROOT
 
-from harness import site_versions
+from harness import site_files, site_versions
 
 NAVIGATION = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]
 
@@ -25,6 +30,7 @@ def site(tmp_path_factory):
     """The folder of the site."""
     project = tmp_path_factory.mktemp("site")
     shutil.copytree(DOCS, project / "docs")
+    shutil.copytree(ROOT / "harness" / "site_theme", project / "harness" / "site_theme")
     for name in ("zensical.toml", "pyproject.toml"):
         shutil.copy(ROOT / name, project)
     command = [sys.executable, "-m", "zensical", "build", "--strict"]
@@ -78,6 +84,49 @@ def test_versions_of_the_site_are_told_newest_first_and_the_newest_release_is_th
     assert (tmp_path / "latest").resolve() == tmp_path / "0.10.0"
     assert all((tmp_path / each["version"] / "index.html").exists() for each in versions)
     assert 'url=latest/"' in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+async def test_a_version_leads_to_the_same_page_of_another_and_tells_that_it_is_not_the_latest(site, tmp_path):
+    for version in ("0.9.0", "0.10.0"):
+        site_versions.add_version(site, tmp_path, version)
+    gone = tmp_path / "0.10.0" / "how-to" / "waiting.html"
+    gone.unlink()
+    (tmp_path / "0.10.0" / "sitemap.xml").write_text(site_files.sitemap(tmp_path / "0.10.0"), encoding="utf-8")
+    handler = functools.partial(QuietHandler, directory=tmp_path)
+    with serving(handler) as url:
+        async with chromium() as browser:
+            tab = await browser.new_page()
+
+            async def choose(version):
+                await tab.locator(".md-version").hover()
+                await tab.locator(".md-version__link", has_text=re.compile(rf"^\s*{re.escape(version)}")).click()
+
+            banner = tab.get_by_text("This is not the documentation of the latest version.")
+            await tab.goto(f"{url}/0.9.0/how-to/shaping.html")
+            await banner.wait_for()
+            await choose("0.10.0")
+            await tab.wait_for_url(f"{url}/0.10.0/how-to/shaping.html")
+            await banner.wait_for(state="hidden")
+            await tab.goto(f"{url}/0.9.0/how-to/waiting.html")
+            await choose("0.10.0")
+            await tab.wait_for_url(f"{url}/0.10.0/")
+            await tab.goto(f"{url}/0.9.0/how-to/shaping.html")
+            await tab.get_by_role("link", name="Go to the latest version.").click()
+            await tab.wait_for_url(f"{url}/latest/")
+            assert await tab.get_by_role("heading", name="Flowhook").first.is_visible()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def serving(handler):
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @cases("version", ["latest", "", "..", "a/b", "../b"])

@@ -79,7 +79,7 @@ class FlowDepth(NamedTuple):
     leased: int  # those under lease, or about to end, wait or return
     waiting: int
     suspended: int
-    next: int | None = None
+    next: int | None = None  # none while the flow is paused
 
     @property
     def total(self) -> int:
@@ -415,9 +415,12 @@ class FairQueues:
         return load._replace(next=self.rates.first(flow_id)) if queue.is_shaped and load.next is None else load
 
     def depth(self, flow_id: str) -> FlowDepth:
-        queue, load = self._flows.get(flow_id), self.load(flow_id)
-        ready = 0 if queue is None else len(queue.ready) + queue.held
-        return FlowDepth(ready, load.pending - ready, load.running, load.waiting, load.suspended, load.next)
+        queue = self._flows.get(flow_id)
+        if queue is None:
+            return FlowDepth(0, 0, 0, 0, 0)
+        load, ready = queue.load(), len(queue.ready) + queue.held
+        first = None if queue.policy.paused else load.next
+        return FlowDepth(ready, load.pending - ready, load.running, load.waiting, load.suspended, first)
 
     def some_flows(self, start: int, number: int) -> list[str]:
         """Return flows that take memory, from a position on, of which there are more if `number` are returned."""

@@ -13,6 +13,7 @@ from flowhook.process.metric_table import MAX_FLOWS, OTHER
 from router.dispatch.queue_readings import SCANNED, QueueReadings
 from router.metrics import RouterMetrics
 from router.scheduling.queues import FlowPolicy
+from router.scheduling.rates import RatePolicy
 from router.scheduling.shard import Shard
 
 ENOUGH = 0.25  # seconds that one reading may take at most, on a slow machine; it takes some 3 ms
@@ -77,11 +78,23 @@ def test_the_age_is_that_of_what_is_assigned_next(world):
 
 
 def test_a_backlog_of_before_the_start_is_found_although_its_flow_gets_no_event(world):
-    world.shard.set_policy("stuck", FlowPolicy(paused=True))
     world.accept("stuck", counted=False)
     world.clock.now += 60
     depths, ages = world.read()
     assert (depths["stuck", "ready"], ages["stuck"]) == (1, 60.0)
+
+
+@pytest.mark.parametrize("policy", [FlowPolicy(paused=True), FlowPolicy(rate=RatePolicy(1, 3600.0))])
+def test_what_waits_because_somebody_wants_it_to_has_no_age(world, policy):
+    """Or the alert on the age of the queue would wake somebody for it."""
+    world.shard.set_policy("slow", policy)
+    world.shard.attach("runner", (), explained=True, now=0.0)
+    world.shard.runners.add_credit("runner", 2)
+    world.accept("slow")
+    world.accept("slow")
+    world.shard.assign()
+    world.clock.now += 60
+    assert world.read()[1] == {"slow": 0.0}
 
 
 def test_with_100_000_flows_a_reading_is_bounded_and_the_oldest_of_the_others_is_found(world):

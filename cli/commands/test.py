@@ -40,7 +40,9 @@ def command(
             print(f"{'FAILED' if problems else 'passed'}  {case}", *(f"  {problem}" for problem in problems), sep="\n")
     if not results:
         raise InvalidError(
-            f"no tests: a test of {flows[0].name} is a file {_folder(flows[0])}/NAME.json", reason="NO_TESTS"
+            f"no tests: a test of {flows[0].name} is a file {_folder(flows[0])}/NAME.json, such as"
+            ' {"body": {}, "calls": [], "output": {}}',
+            reason="NO_TESTS",
         )
     if any(problems for _, _, problems in results):
         raise typer.Exit(1)

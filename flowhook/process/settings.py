@@ -274,7 +274,7 @@ class RouterSettings(CommonSettings):
     retention_seconds: Seconds = 30 * 24 * 3600.0
     """Time for which an ended execution, its body and its journal are retained."""
     retention_bytes: Annotated[int, Field(ge=0)] = 0
-    """Size of the data beyond which the executions that ended first are removed, however young they are; 0: any."""
+    """Size of the data beyond which the executions that ended first are removed; 0: any."""
     retention_min_seconds: Annotated[float, Field(ge=0)] = 3600.0
     """Time for which an ended execution is retained however large the data is."""
     callback_seconds: Seconds = 7 * 24 * 3600.0

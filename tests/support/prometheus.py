@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -53,12 +54,27 @@ class Prometheus:
         command = ["prometheus", "--config.file", folder / "prometheus.yaml", "--storage.tsdb.path", folder / "tsdb"]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen([*command, "--web.listen-address", "127.0.0.1:0"], stdout=log, stderr=log)
-        wait_until(lambda: self._listening() or self._process.poll() is not None, "Prometheus listens")
-        assert self._process.poll() is None, self._log.read_text()
-        self.url = f"http://{self._listening()[1]}/api/v1"
+        try:
+            wait_until(lambda: self._ready() or self._process.poll() is not None, "Prometheus is ready")
+            assert self._process.poll() is None, self._log.read_text()
+        except BaseException:
+            self.close()
+            raise
+        self.url = f"http://{self._address()}/api/v1"
 
-    def _listening(self):
-        return re.search(r'msg="Listening on" address=(127\.0\.0\.1:\d+)', self._log.read_text())
+    def _address(self):
+        found = re.search(r'msg="Listening on" address=(127\.0\.0\.1:\d+)', self._log.read_text())
+        return found and found[1]
+
+    def _ready(self):
+        """Whether it answers queries: it listens before that, and answers 503."""
+        if not (address := self._address()):
+            return False
+        try:
+            with urllib.request.urlopen(f"http://{address}/-/ready", timeout=PATIENCE):
+                return True
+        except urllib.error.HTTPError:
+            return False
 
     def _get(self, path, **parameters):
         with urllib.request.urlopen(f"{self.url}{path}?{urllib.parse.urlencode(parameters)}", timeout=PATIENCE) as got:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -119,20 +119,26 @@ class SmallDisk:
 class Place:
     """A cluster with the flows, a runner that is none of its supervisor's, and Prometheus that scrapes it."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, ends):
+        """`ends` ends what was started, also if the rest does not start."""
         for name, text in FLOWS.items():
             (folder / f"{name}.yaml").write_text(HEAD.format(name) + text)
         data = folder / "data"
         self.disk = SmallDisk(folder / "disk", data)
+        ends.callback(self.disk.close)
         self.cluster = Up(data, "--flows", folder, "--edges", "1", "--runners", "1", FLOWHOOK_LEASE_SECONDS=5)
+        ends.callback(self.cluster.close)
         self.spare = subprocess.Popen(
             [sys.executable, "-P", "-m", "cli", "runner", "--process-name", "runner-2"],
             env=clean_environment(FLOWHOOK_DATA_DIR=data, FLOWHOOK_ROUTER=self.cluster.where["grpc_address"]),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        ends.callback(self.spare.wait)
+        ends.callback(self.spare.kill)
         self.admin = self.cluster.where["admin_url"]
         self.prometheus = Prometheus(folder, "up.yaml", [self.admin.removeprefix("http://")], THRESHOLDS)
+        ends.callback(self.prometheus.close)
         replaced = {transcripts.DOCUMENTED_URL: self.cluster.where["http_url"]}
         replaced |= {"http://127.0.0.1:8081": self.admin, "127.0.0.1:50051": self.cluster.where["grpc_address"]}
         self.shell = transcripts.Shell(folder, replaced)
@@ -174,20 +180,11 @@ class Place:
             for thread in threads:
                 thread.join()
 
-    def close(self):
-        self.shell.close()
-        self.prometheus.close()
-        self.spare.kill()
-        self.spare.wait()
-        self.cluster.close()
-        self.disk.close()
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    place = Place(tmp_path_factory.mktemp("alerts"))
-    yield place
-    place.close()
+    with ExitStack() as ends:
+        yield Place(tmp_path_factory.mktemp("alerts"), ends)
 
 
 def check_runbook(place, alert):

@@ -39,6 +39,8 @@ from flowhook.model import Event
 from flowhook.process import logs
 from flowhook.wire import convert
 from router.dispatch import state_writer
+from router.flows.series_keeper import SeriesKeeper
+from router.process.retention import Retention
 from runner.worker import execution_driver
 
 RENEW = "FLOWHOOK_RENEW_WORK"
@@ -60,9 +62,18 @@ IDLE_TRANSACTIONS = 100
 
 @pytest.fixture(autouse=True)
 def _untimed(monkeypatch):
-    """Let a turn of the runner last until all is done, and no attempt last so long that it gets a row of its own."""
+    """Let a turn of the runner last until all is done, and no attempt last so long that it gets a row of its own.
+
+    What the router stores once a minute or a day, whatever is executed, has tests of its own.
+    """
     monkeypatch.setattr(execution_driver, "TURN_SECONDS", math.inf)
     monkeypatch.setattr(state_writer, "STARTED_DELAY", 3600.0)
+    for keeper in (SeriesKeeper, Retention):
+        monkeypatch.setattr(keeper, "run", _idle)
+
+
+async def _idle(_keeper):
+    await asyncio.Event().wait()
 
 
 async def test_an_execution_makes_as_much_work_as_the_table_says(tmp_path):

@@ -46,6 +46,8 @@ class SeriesKeeper:
     _is_failing: bool = attrs.field(init=False, default=False)
     _lock: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)  # held while what was counted is being stored
     _mark: Mark = attrs.field(init=False, default=Mark())  # up to where executions are counted in what is stored
+    _stores: int = attrs.field(init=False, default=0)  # how often `store` began
+    _levels_lock: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)  # held while `_levels_read` is renewed
     _levels_read: tuple[float, dict[str, Counted]] = attrs.field(init=False, factory=lambda: (-inf, {}))
     _aged: int = attrs.field(init=False, default=0)  # when old rows were looked for, in steps of the second level
 
@@ -121,6 +123,7 @@ class SeriesKeeper:
         """Store the minutes that are over; `unfinished`: and the current one, up to now."""
         statistics = self._runtime.statistics
         async with self._lock:
+            self._stores += 1
             over = statistics.take(self._now_ms(), unfinished=unfinished)
             levels = await self._levels()
             whole = levels[ALL]
@@ -144,26 +147,34 @@ class SeriesKeeper:
         await self._series.save(counted, mark)
         self._mark = mark
 
-    async def _levels(self) -> dict[str, Counted]:
-        """Return what is pending and waits for another try now, of each flow that has such, and of all flows."""
-        found: dict[str, Counted] = {}
+    def _level(self, flow_id: str) -> Counted:
+        """Return what is pending and waits for another try now, of a flow."""
         parts = self._runtime.parts
-        start = pending = retrying = oldest_ms = 0
+        load = parts.shard.load(flow_id)
+        accepted = None if load.next is None else parts.metrics.times.of(load.next)
+        age_ms = 0 if accepted is None else max(int((parts.clock() - accepted) * 1000), 0)
+        return Counted(pending=load.pending, retrying=load.retrying, oldest_ms=age_ms)
+
+    async def _levels(self) -> dict[str, Counted]:
+        """Return the levels of each flow with series of its own that has any, of all others together, and of all."""
+        found: dict[str, Counted] = {}
+        parts, own = self._runtime.parts, await self._series.own()
+        start, room, whole = 0, self._series.max_flows - len(own), NOTHING
         while flows := parts.shard.some_flows(start, SCANNED):
             start += len(flows)
             for flow_id in flows:
-                load = parts.shard.load(flow_id)
-                accepted = None if load.next is None else parts.metrics.times.of(load.next)
-                age_ms = 0 if accepted is None else max(int((parts.clock() - accepted) * 1000), 0)
-                if load.pending or load.retrying:
-                    found[flow_id] = Counted(pending=load.pending, retrying=load.retrying, oldest_ms=age_ms)
-                pending, retrying, oldest_ms = pending + load.pending, retrying + load.retrying, max(oldest_ms, age_ms)
+                level = self._level(flow_id)
+                whole = _together(whole, level)
+                if not (level.pending or level.retrying):
+                    continue
+                if flow_id in own or room > 0:
+                    room -= flow_id not in own
+                    found[flow_id] = level
+                else:
+                    found[OTHER] = _together(found.get(OTHER, NOTHING), level)
             await asyncio.sleep(0)
         usage = await self._usage()
-        found[ALL] = Counted(
-            pending=pending,
-            retrying=retrying,
-            oldest_ms=oldest_ms,
+        found[ALL] = whole._replace(
             incidents=len(parts.outages.incidents()),
             storage_bytes=usage.database_bytes + usage.wal_bytes + usage.file_bytes,
         )
@@ -185,13 +196,17 @@ class SeriesKeeper:
         now_minute, step, minutes = self._now_ms() // MINUTE_MS, STEPS[period], MINUTES[period]
         until = (now_minute // step + 1) * step
         start = until - minutes
-        async with self._lock:
+        now = (await self._recent_levels())[flow_id] if flow_id in (ALL, OTHER) else self._level(flow_id)
+        first, stores = await self._series.first_minute(), -1
+        # Read again if something was stored meanwhile, which would count twice or not at all. The lock is not held for
+        # that: reads take turns by caller, and those of one must not keep others, or what is stored, waiting.
+        while self._lock.locked() or stores != self._stores:
+            async with self._lock:
+                stores = self._stores
             found = await self._series.read(flow_id=flow_id, from_minute=start - minutes, until_minute=until, step=step)
-            first = await self._series.first_minute()
-            now = (await self._recent_levels()).get(flow_id, NOTHING)
-            for minute, counted in [*self._runtime.statistics.unstored(flow_id), (now_minute, now)]:
-                at = minute - minute % step
-                found[at] = merged(found.get(at, NOTHING), counted)
+        for minute, counted in [*self._runtime.statistics.unstored(flow_id), (now_minute, now)]:
+            at = minute - minute % step
+            found[at] = merged(found.get(at, NOTHING), counted)
         points = {at: found.get(at, NOTHING) for at in range(start, until, step)}
         before = [counted for at, counted in found.items() if start - minutes <= at < start]
         return Overview(
@@ -204,11 +219,21 @@ class SeriesKeeper:
         )
 
     async def _recent_levels(self) -> dict[str, Counted]:
-        read_at, levels = self._levels_read
-        if monotonic() - read_at > LEVEL_SECONDS:
-            levels = await self._levels()
-            self._levels_read = monotonic(), levels
-        return levels
+        async with self._levels_lock:
+            read_at, levels = self._levels_read
+            if monotonic() - read_at > LEVEL_SECONDS:
+                levels = {OTHER: NOTHING, **await self._levels()}
+                self._levels_read = monotonic(), levels
+            return levels
+
+
+def _together(one: Counted, other: Counted) -> Counted:
+    """Return the levels of two flows at the same time together."""
+    return NOTHING._replace(
+        pending=one.pending + other.pending,
+        retrying=one.retrying + other.retrying,
+        oldest_ms=max(one.oldest_ms, other.oldest_ms),
+    )
 
 
 def _point(minute: int, counted: Counted, flow_id: str) -> OverviewPoint:

@@ -266,7 +266,7 @@ class SeriesLog:
 
     _writer: Writer
     _readers: Readers
-    _max_flows: int = MAX_FLOWS
+    max_flows: int = MAX_FLOWS
     _own: set[str] | None = attrs.field(init=False, default=None)
 
     mark = reading(_mark)
@@ -278,19 +278,21 @@ class SeriesLog:
     async def own(self) -> set[str]:
         """Return the flows that have series of their own, to be looked at only."""
         if self._own is None:
-            self._own = set(await self.flows())
+            found = set(await self.flows())
+            if self._own is None:  # nobody else read them meanwhile, and may have added to them
+                self._own = found
         return self._own
 
     def has_room(self, flow_id: str) -> bool:
         """Whether a flow has series of its own, or would get them."""
-        return self._own is None or flow_id in self._own or len(self._own) < self._max_flows
+        return self._own is None or flow_id in self._own or len(self._own) < self.max_flows
 
     async def save(self, counted: Mapping[tuple[str, int], Counted], mark: Mark) -> None:
         """Add what was counted of flows in minutes; afterwards everything up to `mark` is stored."""
         own = await self.own()
         found: dict[tuple[str, int], Counted] = {}
         for number, ((flow_id, minute), each) in enumerate(counted.items()):
-            if flow_id not in own and flow_id not in (ALL, OTHER) and len(own) < self._max_flows:
+            if flow_id not in own and flow_id not in (ALL, OTHER) and len(own) < self.max_flows:
                 own.add(flow_id)
             key = (flow_id if flow_id in own or flow_id == ALL else OTHER, minute)
             found[key] = merged(found[key], each) if key in found else each

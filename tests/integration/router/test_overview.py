@@ -17,7 +17,7 @@ from flowhook.model.overview import Period
 from flowhook.process.metric_table import OTHER
 from router.flows.series_keeper import SeriesKeeper
 from router.storage.registry import FlowDraft
-from router.storage.series import ALL
+from router.storage.series import ALL, SeriesLog
 
 AT = 1_800_000_000.0  # Unix time, at the beginning of a minute
 ERROR = WorkflowError("about:blank", 500, "broken")
@@ -176,6 +176,46 @@ async def test_what_is_pending_is_looked_at_and_the_age_of_the_next(tmp_path):
     async with keeping(tmp_path, AT + 61) as shard:  # what was accepted before a start has its age, too
         shard.wall.stop(AT + 120)
         assert (await shard.keeper.overview("a", Period.HOUR)).points[-1].pending == 2
+
+
+async def test_what_is_pending_of_flows_that_are_counted_together_is_summed_up(tmp_path):
+    async with keeping(tmp_path) as shard:
+        shard.keeper = SeriesKeeper(
+            shard.host, SeriesLog(shard.storage.writer, shard.storage._queries, 1), shard.storage.usage
+        )
+        await shard.keeper.restore()
+        for flow_id in ("a", "b", "c"):
+            await shard.append(flow_id, b"p", b"p", at_ms=shard.now_ms())
+        assert (await shard.keeper.overview("c", Period.HOUR)).points[-1].pending == 2
+        shard.wall.stop(AT + 60)
+        await shard.keeper.store()
+        pending = {flow_id: 0 for flow_id in ("a", OTHER, ALL)}
+        for flow_id in pending:
+            pending[flow_id] = (await shard.keeper.overview(flow_id, Period.HOUR)).points[-2].pending
+        assert pending == {"a": 2, OTHER: 4, ALL: 6}
+
+
+async def test_who_reads_the_overview_does_not_keep_what_is_stored_waiting(tmp_path, monkeypatch):
+    async with keeping(tmp_path) as shard:
+        link = shard.attach(credit=100)
+        await work(shard, link, "a", 2)
+        reads, begun, go_on = SeriesLog.read, asyncio.Event(), asyncio.Event()
+
+        async def read(self, **parameters):
+            found = await reads(self, **parameters)
+            begun.set()
+            await go_on.wait()
+            return found
+
+        monkeypatch.setattr(SeriesLog, "read", read)
+        reading = asyncio.create_task(shard.keeper.overview("a", Period.HOUR))
+        await begun.wait()
+        shard.wall.stop(AT + 60)
+        async with asyncio.timeout(30):
+            await shard.keeper.store()
+        go_on.set()
+        # what moved meanwhile counts once
+        assert numbers((await reading).total) == (2, 2, 0)
 
 
 async def test_an_idle_router_stores_nothing(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
@@ -109,6 +110,7 @@ class EdgeMetrics:
         )
 
     def _rejected(self) -> Iterator[tuple[tuple[str, str], float]]:
+        self.flows.rank(time.monotonic())
         for flow, counts in self.flows.items():
             for reason, number in counts.rejected.items():
                 yield (flow, reason), number

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import math
+
 from prometheus_client import CollectorRegistry, generate_latest
 
 from edge.metrics import EdgeMetrics
+from flowhook.process.metric_table import MAX_FLOWS
 
 LABELS = 'http_request_method="POST",http_response_status_code="%s",http_route="/hook/{flow}"'
 
@@ -52,3 +55,16 @@ def test_responses_beyond_a_limit_are_counted_together():
     assert len(lines) == 101
     assert sum(float(line.split()[-1]) for line in lines) == 800
     assert not any("METHOD" in line for line in lines)
+
+
+def test_a_flow_that_is_refused_the_most_is_shown_although_others_came_first():
+    counts = EdgeMetrics()
+    counts.expose(registry := CollectorRegistry(), {})
+    for number in range(MAX_FLOWS):
+        counts.rejected(f"flow-{number}", "UNAUTHENTICATED", filtered=False)
+    for _ in range(2):
+        for _ in range(100):
+            counts.rejected("shop", "UNAUTHENTICATED", filtered=False)
+        counts.flows._ranked = -math.inf  # long ago
+        text = generate_latest(registry).decode()
+    assert 'flowhook_events_rejected_total{flow="shop",reason="UNAUTHENTICATED"} 100.0' in text

@@ -19,6 +19,7 @@ from runner.interpreter.effects import JournalWrite
 MAX_CALLS: Final = 400  # histograms of calls, of all flows
 MAX_KINDS: Final = 8  # functions and statuses of the calls of a flow that are counted apart
 MAX_HOSTS: Final = 50
+MAX_HOST: Final = 253  # characters of a name that can be looked up (RFC 1035)
 MAX_ANSWERS: Final = 3  # statuses and errors of the requests to a host that are counted apart
 # keys of waits for another try end with this; an entry has the time of one, and a second one says that it is over
 _RETRY: Final = ":retry"
@@ -79,8 +80,12 @@ class RunnerMetrics:
                 self._flows.of(flow_id).retries += 1
 
     def requested(self, host: str, status: str, error: str, seconds: float) -> None:
-        """Count an outgoing HTTP request, with the status of its response, or the class of its error."""
-        answers = self._hosts.of(host).answers
+        """Count an outgoing HTTP request, with the status of its response, or the class of its error.
+
+        Senders may choose hosts: what is no name is counted with the others, or the metrics would not be accepted.
+        """
+        is_name = len(host) <= MAX_HOST and host.isascii() and host.isprintable()
+        answers = (self._hosts.of(host) if is_name else self._hosts.others).answers
         seen = answers.get((status, error))
         if seen is None:
             key = (status, error) if len(answers) < MAX_ANSWERS else ("", OTHER)

@@ -145,7 +145,7 @@ class HttpClient:
         A server may close a keep-alive connection at the moment it is reused. Then, and only then, the request is sent
         once more, over a new connection. If the receiver got both, it recognises the second one by the Idempotency-Key.
         """
-        began, host = time.monotonic(), url.host or ""
+        began, host = time.monotonic(), url.raw_host or ""
         for attempt in range(2):
             use = SimpleNamespace(reused_connection=False)
             try:

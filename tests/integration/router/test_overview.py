@@ -189,10 +189,8 @@ async def test_what_is_pending_of_flows_that_are_counted_together_is_summed_up(t
         assert (await shard.keeper.overview("c", Period.HOUR)).points[-1].pending == 2
         shard.wall.stop(AT + 60)
         await shard.keeper.store()
-        pending = {flow_id: 0 for flow_id in ("a", OTHER, ALL)}
-        for flow_id in pending:
-            pending[flow_id] = (await shard.keeper.overview(flow_id, Period.HOUR)).points[-2].pending
-        assert pending == {"a": 2, OTHER: 4, ALL: 6}
+        for flow_id, number in (("a", 2), (OTHER, 4), (ALL, 6)):
+            assert (await shard.keeper.overview(flow_id, Period.HOUR)).points[-2].pending == number
 
 
 async def test_who_reads_the_overview_does_not_keep_what_is_stored_waiting(tmp_path, monkeypatch):

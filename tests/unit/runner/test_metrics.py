@@ -1,8 +1,10 @@
+import pytest
 from prometheus_client import CollectorRegistry
 
 from flowhook.model.executions import JournalEntry
 from flowhook.process.metrics import render
 from flowhook.reporting.process_reports import within_limits
+from flowhook.reporting.reported_metrics import check
 from runner.interpreter.effects import JournalWrite
 from runner.metrics import RunnerMetrics
 
@@ -43,3 +45,12 @@ def test_whatever_flows_call_the_metrics_fit_into_a_report():
     lines = lines_of(counts)
     assert within_limits("\n".join(lines).encode())
     assert any(line.startswith('flowhook_task_retries_total{flow="_other"} 800') for line in lines)
+
+
+@pytest.mark.parametrize("host", ["x" * 300, "fe80::1%25" + "\u00fc" * 200, "a\rb", "a\udc80b"])
+def test_a_host_that_is_no_name_does_not_cost_the_metrics_of_the_runner(host):
+    counts = RunnerMetrics()
+    counts.requested(host, "", "ClientConnectorDNSError", 0.2)
+    counts.expose(registry := CollectorRegistry())
+    found = check(render(registry), "r", "runner")
+    assert b'server_address="_other"' in found.text

@@ -197,13 +197,15 @@ class SeriesKeeper:
         until = (now_minute // step + 1) * step
         start = until - minutes
         now = (await self._recent_levels())[flow_id] if flow_id in (ALL, OTHER) else self._level(flow_id)
-        first, stores = await self._series.first_minute(), -1
+        first = await self._series.first_minute()
         # Read again if something was stored meanwhile, which would count twice or not at all. The lock is not held for
         # that: reads take turns by caller, and those of one must not keep others, or what is stored, waiting.
-        while self._lock.locked() or stores != self._stores:
+        while True:
             async with self._lock:
                 stores = self._stores
             found = await self._series.read(flow_id=flow_id, from_minute=start - minutes, until_minute=until, step=step)
+            if stores == self._stores and not self._lock.locked():
+                break
         for minute, counted in [*self._runtime.statistics.unstored(flow_id), (now_minute, now)]:
             at = minute - minute % step
             found[at] = merged(found.get(at, NOTHING), counted)

@@ -143,9 +143,10 @@ async def test_those_whose_next_try_is_far_away_go_on_when_it_is_back_also_after
     async with serving(target) as port:
         async with cluster(tmp_path) as client:
             await client.flows.apply([patient(port, more=", order_by: '${ .key }'")])
-            for number in range(8):
-                await client.ingest("caller", {"n": number, "key": f"k{number % 4}"})
-            await until(lambda: are_retrying(client, 3))
+            for numbers, waiting in ((range(3), 0), (range(3, 8), 1)):  # with the third failure it is down, for others
+                for number in numbers:
+                    await client.ingest("caller", {"n": number, "key": f"k{number % 4}"})
+                await until(lambda waiting=waiting: are_retrying(client, 3, waiting))
             assert sorted(target.refused)[:3] == sorted(set(target.refused))[:3]
         target.answers = True
         async with cluster(tmp_path) as client:
@@ -154,10 +155,12 @@ async def test_those_whose_next_try_is_far_away_go_on_when_it_is_back_also_after
         assert [number for number in target.received if number % 4 == key] == [key, key + 4]
 
 
-async def are_retrying(client, number):
+async def are_retrying(client, number, waiting):
+    """Whether so many executions wait for their next try, and so many before their calls to what is down."""
     found = [each async for each in client.executions.list()]
-    waits = [each async for each in client.incidents.list(open_only=True)]
-    return sum(each.retry is not None for each in found) >= number and sum(each.waiting for each in waits) >= 1
+    down = [each async for each in client.incidents.list(open_only=True)]
+    retrying = sum(each.retry is not None for each in found)
+    return retrying >= number and bool(down) and sum(each.waiting for each in down) >= waiting
 
 
 async def have_grown(items, size):

@@ -49,6 +49,8 @@ class SeriesKeeper:
     _stores: int = attrs.field(init=False, default=0)  # how often `store` began
     _levels_lock: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)  # held while `_levels_read` is renewed
     _levels_read: tuple[float, dict[str, Counted]] = attrs.field(init=False, factory=lambda: (-inf, {}))
+    # measured once a minute, as that looks at many files, not for those who read the overview
+    _storage_bytes: int = attrs.field(init=False, default=0)
     _aged: int = attrs.field(init=False, default=0)  # when old rows were looked for, in steps of the second level
 
     async def run(self) -> None:
@@ -125,6 +127,8 @@ class SeriesKeeper:
         async with self._lock:
             self._stores += 1
             over = statistics.take(self._now_ms(), unfinished=unfinished)
+            usage = await self._usage()
+            self._storage_bytes = usage.database_bytes + usage.wal_bytes + usage.file_bytes
             levels = await self._levels()
             whole = levels[ALL]
             if over is None and not (whole.pending or whole.retrying or whole.incidents):
@@ -173,11 +177,7 @@ class SeriesKeeper:
                 else:
                     found[OTHER] = _together(found.get(OTHER, NOTHING), level)
             await asyncio.sleep(0)
-        usage = await self._usage()
-        found[ALL] = whole._replace(
-            incidents=len(parts.outages.incidents()),
-            storage_bytes=usage.database_bytes + usage.wal_bytes + usage.file_bytes,
-        )
+        found[ALL] = whole._replace(incidents=len(parts.outages.incidents()), storage_bytes=self._storage_bytes)
         return found
 
     async def age(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from math import inf
 
 import pytest
 from support.routers import flow, running_router
@@ -214,6 +215,23 @@ async def test_who_reads_the_overview_does_not_keep_what_is_stored_waiting(tmp_p
         go_on.set()
         # what moved meanwhile counts once
         assert numbers((await reading).total) == (2, 2, 0)
+
+
+async def test_the_files_of_storage_are_looked_at_once_a_minute_however_many_read_the_overview(tmp_path):
+    async with keeping(tmp_path) as shard:
+        looks = []
+
+        async def usage():
+            looks.append(shard.now_ms())
+            return await shard.storage.usage()
+
+        keeper = SeriesKeeper(shard.host, shard.storage.series, usage)
+        await keeper.restore()
+        await keeper.store()
+        keeper._levels_read = -inf, {}  # long ago
+        overview = await keeper.overview(ALL, Period.HOUR)
+        assert overview.points[-1].storage_bytes > 0  # although it is idle
+        assert len(looks) == 1
 
 
 async def test_an_idle_router_stores_nothing(tmp_path):

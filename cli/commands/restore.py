@@ -66,8 +66,7 @@ def command(
         path = Path(file)
         if is_s3(file):
             prefix, _, name = file.rpartition("/")
-            path = backups.s3_target(settings, prefix).fetch(name)
-            opened.callback(path.unlink)
+            path = opened.enter_context(backups.s3_target(settings, prefix).fetched(name))
         since = opened.enter_context(opened_storage(settings)) if at else ""
         restoring = Restoring(
             archive=path,

@@ -108,7 +108,7 @@ class BackupSchedule:
         try:
             await self._look()
             # without any, the first one is made when one is due next
-            due = self._next(self._newest or self._now())
+            due = self._next(min(self._newest or self._now(), self._now()))
             while True:
                 await self._wait_until(due)
                 due = await self._make()
@@ -147,7 +147,8 @@ class BackupSchedule:
         return next_cron(self._settings.backup_schedule, int(after * 1000)) / 1000
 
     async def _wait_until(self, due: float) -> None:
-        while (left := due - self._now()) > 0:
+        # `due` may be of a clock that was ahead
+        while (left := (due := min(due, self._next(self._now()))) - self._now()) > 0:
             await self._sleep(min(left, LOOK_SECONDS))
 
     def _warn(self, error: str) -> None:

@@ -117,9 +117,9 @@ def policy_of(settings: RouterSettings) -> KeepPolicy:
     return KeepPolicy(settings.backup_keep_last, settings.backup_keep_daily, settings.backup_keep_weekly)
 
 
-def remove_surplus(target: BackupTarget, policy: KeepPolicy) -> list[str]:
-    """Remove the backups that a policy does not keep, and return their names. Blocks."""
-    surplus = policy.surplus(target.names())
+def remove_surplus(target: BackupTarget, policy: KeepPolicy, made: str) -> list[str]:
+    """Remove the backups that a policy does not keep, after one was made, and return their names. Blocks."""
+    surplus = policy.surplus(target.names(), made)
     for name in surplus:
         target.remove(name)
     return surplus
@@ -136,9 +136,10 @@ def _run(settings: RouterSettings, *, make: bool) -> BackupReport:
         newest = _newest(target)
         if make:
             started = time.time()
-            where = target.store(file_name(started), lambda path: make_backup(settings, path))
+            name = file_name(started)
+            where = target.store(name, lambda path: make_backup(settings, path))
             newest = int(started)
-            removed = remove_surplus(target, policy_of(settings))
+            removed = remove_surplus(target, policy_of(settings), name)
             log.info("backup made", where=where, seconds=round(time.time() - started, 1), removed=len(removed))
     except FlowhookError as error:
         return BackupReport(newest, f"{error.message} ({error.reason})")

@@ -38,6 +38,7 @@ BLOBS: Final = "blobs"
 TOKENS: Final = "tokens.json"
 SUMS: Final = "SHA256SUMS"
 PLAIN_SUFFIX: Final = ".tar"  # end of the names of files that are not compressed
+SUFFIXES: Final = (".tar.zst", PLAIN_SUFFIX)
 COMPRESSION_LEVEL: Final = 3
 CHUNK_BYTES: Final = 1 << 20
 SYNC_BYTES: Final = 16 << 20  # between two syncs: a large one at the end would delay commits on the same disk

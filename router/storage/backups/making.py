@@ -10,12 +10,10 @@ Half of the time is slept, in slices, and files are synced in pieces: senders wa
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +21,7 @@ from typing import Any, Final
 import apsw
 import attrs
 
-from flowhook.errors import ConflictError, FlowhookError, NotFoundError
+from flowhook.errors import ConflictError, FlowhookError, InvalidError, NotFoundError
 from flowhook.model import Status
 from flowhook.security.private_files import make_directory
 from router.storage.backups.archive import (
@@ -31,15 +29,16 @@ from router.storage.backups.archive import (
     DATABASE,
     MANIFEST,
     PLAIN_SUFFIX,
+    SUFFIXES,
     SYNC_BYTES,
     TOKENS,
     ArchiveWriter,
     Manifest,
     check_archive,
 )
+from router.storage.backups.targets import locked_directory, time_of
 from router.storage.blobs import BlobCache, check_room, named_blobs, sync
 from router.storage.commit_log.interface import ReplicatedLog
-from router.storage.errors import translate
 from router.storage.formats import EARLIEST
 from router.storage.registry import read_fingerprint
 from router.storage.replicated.migration import catch_up, transfer_all
@@ -115,14 +114,16 @@ class BackupMaker:
 
         Raises:
             NotFoundError: there is no database (`DATABASE_NOT_FOUND`).
+            InvalidError: the file's name is none of a backup (`BACKUP_NAME_INVALID`): it may be something else.
             ConflictError: it is not of Flowhook, of another format, or damaged (`DATABASE_DAMAGED`); or another backup
-                is made in the same directory (`BACKUP_RUNNING`).
+                is made of it, or in the same directory (`BACKUP_RUNNING`).
             BackupDamagedError: what was written is not what was read; the file that was there stays.
             UnavailableError: the disk has no room (`STORAGE_FULL`), or a file can't be read or written.
         """
         if not database.is_file():
             raise NotFoundError(f"there is no database at {database}", reason="DATABASE_NOT_FOUND")
-        with self._working(target) as work, working_directory(database.parent / f".{database.name}.backup") as links:
+        links_path = database.parent / f".{database.name}.backup"
+        with self._working(target, database.parent) as work, working_directory(links_path) as links:
             blobs = _BlobLinks(database.parent / "blobs", links)
             blobs.link(_read_names(database))
             copy, pace = work / DATABASE, Pace(self.report, share=self.share)
@@ -155,26 +156,18 @@ class BackupMaker:
             return self._pack(copy, names, cache.path, target, pace, time_ms=now_ms, key=key)
 
     @contextmanager
-    def _working(self, target: Path) -> Iterator[Path]:
-        """Yield a private directory beside a target, which one process has at a time; translate errors."""
-        try:
-            make_directory(target.parent)
-            descriptor = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise translate(error) from error
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ConflictError(
-                    f"another backup is being made in {target.parent}", reason="BACKUP_RUNNING"
-                ) from None
-            except OSError:  # a file system that has no locks of directories, such as NFS
-                pass
-            with working_directory(target.parent / f".{target.name}.partial") as work:
-                yield work
-        finally:
-            os.close(descriptor)
+    def _working(self, target: Path, *sources: Path) -> Iterator[Path]:
+        """Yield a private directory beside a target; one process has it and `sources` at a time. Translate errors."""
+        if not target.name.endswith(SUFFIXES):
+            raise InvalidError(
+                f"{target} is to end with {' or '.join(SUFFIXES)}: it would be replaced", reason="BACKUP_NAME_INVALID"
+            )
+        with ExitStack() as locks:
+            for directory in {each.resolve() for each in (target.parent, *sources)}:
+                is_locked = locks.enter_context(locked_directory(directory))
+                if is_locked and directory == target.parent.resolve():
+                    _remove_leftovers(directory)
+            yield locks.enter_context(working_directory(target.parent / f".{target.name}.partial"))
 
     def _pack(
         self,
@@ -211,6 +204,13 @@ class BackupMaker:
         packed.replace(target)
         sync(target.parent)
         return BackupMade(target, size, manifest)
+
+
+def _remove_leftovers(directory: Path) -> None:
+    """Remove what backups that were killed left: each had a name of its own."""
+    for path in directory.glob(".*.partial"):
+        if time_of(path.name[1:].removesuffix(".partial")) is not None:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 class _BlobLinks:

@@ -93,7 +93,7 @@ class Restoring:
         """
         with _locked(database) as work:
             blobs = database.parent / BLOBS
-            is_empty = not database.exists() and not any(blobs.glob("*/*"))
+            is_empty = not any(path.exists() for path in _files(database)) and not any(blobs.glob("*/*"))
             if not (is_empty or force):
                 raise ConflictError(
                     f"{database.parent} has a database: name an empty data directory, or --force, which moves what is"
@@ -247,12 +247,17 @@ def _locked(database: Path) -> Iterator[Path]:
         lock.release()
 
 
+def _files(database: Path) -> list[Path]:
+    """Return the files of a database; SQLite would apply a log that is left of another one."""
+    return [database.with_name(f"{database.name}{suffix}") for suffix in ("", "-wal", "-shm")]
+
+
 def _move_aside(database: Path) -> Path:
     aside = database.parent / f"{ASIDE}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
     make_directory(aside)
-    for name in (database.name, f"{database.name}-wal", f"{database.name}-shm", BLOBS):
-        if (database.parent / name).exists():
-            (database.parent / name).rename(aside / name)
+    for path in (*_files(database), database.parent / BLOBS):
+        if path.exists():
+            path.rename(aside / path.name)
     sync(database.parent)
     return aside
 

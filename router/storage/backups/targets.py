@@ -5,25 +5,31 @@ Only files with names of ours are listed and removed, so that others may be ther
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import time
 from calendar import timegm
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from flowhook.errors import InvalidError, UnavailableError
+from flowhook.errors import ConflictError, InvalidError, UnavailableError
+from flowhook.security.private_files import make_directory
 from router.storage.blobs import sync
 from router.storage.errors import translate
+from router.storage.replicated.snapshots import working_directory
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 S3_SCHEME: Final = "s3"
 MAX_RETRIES: Final = 5  # of one request
+PART_BYTES: Final = 5 << 20  # smallest size of one part of an upload
+MAX_PARTS: Final = 9_000  # of one upload: S3 takes 10,000
 _NAME: Final = re.compile(r"flowhook-(\d{8}T\d{6}Z)\.tar\.zst")
 _TIME: Final = "%Y%m%dT%H%M%SZ"
 _FIRST_LINE: Final = 300  # characters of a message of the S3 client: more follows, for its developers
@@ -51,16 +57,44 @@ class KeepPolicy:
     daily: int  # days that have any, of each of which the last is kept (UTC)
     weekly: int  # weeks that have any, of each of which the last is kept (ISO 8601)
 
-    def surplus(self, names: Iterable[str]) -> list[str]:
-        """Return the names of those that are to be removed, the oldest first; names that are not ours are not."""
+    def surplus(self, names: Iterable[str], made: str = "") -> list[str]:
+        """Return the names of those that are to be removed, the oldest first; names that are not ours are not.
+
+        `made`: name of the one that was just made, which stays: others may have names of the future, by a wrong clock.
+        """
         times = sorted(((found, name) for name in names if (found := time_of(name)) is not None), reverse=True)
-        kept = {name for _, name in times[: max(1, self.last)]}
+        kept = {made, *(name for _, name in times[: max(1, self.last)])}
         for number, period in ((self.daily, "%Y-%m-%d"), (self.weekly, "%G-%V")):
             newest: dict[str, str] = {}
             for seconds, name in times:
                 newest.setdefault(datetime.fromtimestamp(seconds, UTC).strftime(period), name)
             kept.update(list(newest.values())[:number])
         return [name for _, name in reversed(times) if name not in kept]
+
+
+@contextmanager
+def locked_directory(path: Path) -> Iterator[bool]:
+    """Keep other backups out of a directory, which is created when missing; yield whether its file system can.
+
+    Raises ConflictError: another one is being made there (`BACKUP_RUNNING`).
+    """
+    try:
+        make_directory(path)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise translate(error) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(f"another backup is being made in {path}", reason="BACKUP_RUNNING") from None
+        except OSError:  # such as NFS
+            is_locked = False
+        else:
+            is_locked = True
+        yield is_locked
+    finally:
+        os.close(descriptor)
 
 
 class BackupTarget(Protocol):
@@ -112,16 +146,17 @@ class S3Target:
     def store(self, name: str, make: Callable[[Path], object]) -> str:
         import obstore  # noqa: PLC0415 - an extra
 
-        path = self._directory / name
-        try:
+        # what one that was killed left is removed by the next one
+        with locked_directory(self._directory), working_directory(self._directory / "upload") as work:
+            path = work / name
             make(path)
+            size = path.stat().st_size
+            part = max(PART_BYTES, size // MAX_PARTS)
             # what is aborted in the middle is no object: bucket rules remove its parts
-            self._call(lambda: obstore.put(self._store, name, path))
+            self._call(lambda: obstore.put(self._store, name, path, chunk_size=part))
             stored = self._call(lambda: obstore.head(self._store, name)["size"])
-            if stored != path.stat().st_size:
+            if stored != size:
                 raise UnavailableError(f"{self._url}/{name} has {stored} bytes, and not those that were sent")
-        finally:
-            path.unlink(missing_ok=True)
         return f"{self._url}/{name}"
 
     def names(self) -> Sequence[str]:
@@ -135,19 +170,21 @@ class S3Target:
 
         self._call(lambda: obstore.delete(self._store, name))
 
-    def fetch(self, name: str) -> Path:
-        """Download a file to the directory, and return its path."""
+    @contextmanager
+    def fetched(self, name: str) -> Iterator[Path]:
+        """Download a file to the directory, and yield its path; it is removed afterwards."""
         import obstore  # noqa: PLC0415 - an extra
 
-        path = self._directory / name
+        with working_directory(self._directory / "download") as work:
+            path = work / name
 
-        def write() -> None:
-            with path.open("xb") as file:
-                for chunk in obstore.get(self._store, name).stream():
-                    file.write(chunk)
+            def write() -> None:
+                with path.open("xb") as file:
+                    for chunk in obstore.get(self._store, name).stream():
+                        file.write(chunk)
 
-        self._call(write)
-        return path
+            self._call(write)
+            yield path
 
     def _call(self, function: Callable[[], Any]) -> Any:
         try:

@@ -1,5 +1,7 @@
 """Directories and buckets as targets of backups; buckets in memory."""
 
+import os
+
 import pytest
 from obstore.store import MemoryStore
 
@@ -38,6 +40,21 @@ def test_files_are_stored_listed_and_removed(target, work):
     assert list(work.iterdir()) == []
 
 
+def test_what_an_upload_that_was_killed_left_is_removed_by_the_next_one(work):
+    (work / "upload").mkdir()
+    (work / "upload" / "old").touch()
+    S3Target("s3://bucket/prefix", MemoryStore(), work).store("a", writing(b"a"))
+    assert list(work.iterdir()) == []
+
+
+def test_a_file_of_many_gigabytes_is_sent_in_no_more_parts_than_s3_takes(work, monkeypatch):
+    sent = []
+    monkeypatch.setattr("obstore.put", lambda store, name, path, *, chunk_size: sent.append(chunk_size))
+    monkeypatch.setattr("obstore.head", lambda *_: {"size": 1 << 40})
+    S3Target("s3://bucket", MemoryStore(), work).store("a", lambda path: os.truncate(path, path.touch() or 1 << 40))
+    assert (1 << 40) / sent[0] <= 10_000
+
+
 def test_what_fails_to_be_made_is_not_stored(target, work):
     def fail(path):
         writing(b"half")(path.with_name(f".{path.name}"))
@@ -52,16 +69,20 @@ def test_a_file_is_fetched_as_it_was_stored(work):
     target = S3Target("s3://bucket", MemoryStore(), work)
     content = bytes(range(256)) * 50_000
     target.store("a", writing(content))
-    assert target.fetch("a").read_bytes() == content
-    with pytest.raises(UnavailableError, match="s3://bucket: ") as raised:
-        target.fetch("b")
+    (work / "download").mkdir()
+    (work / "download" / "a").write_bytes(b"of one that was killed")
+    with target.fetched("a") as path:
+        assert path.read_bytes() == content
+    assert not path.exists()
+    with pytest.raises(UnavailableError, match="s3://bucket: ") as raised, target.fetched("b"):
+        pass
     assert raised.value.reason == "BACKUP_TARGET_UNAVAILABLE"
 
 
 def test_an_object_of_another_size_than_was_sent_is_not_taken_for_a_backup(work, monkeypatch):
     target = S3Target("s3://bucket", MemoryStore(), work)
     target._store.put("a", b"other")
-    monkeypatch.setattr("obstore.put", lambda *_: None)
+    monkeypatch.setattr("obstore.put", lambda *_, **_more: None)
     with pytest.raises(UnavailableError, match="has 5 bytes"):
         target.store("a", writing(b"content"))
 

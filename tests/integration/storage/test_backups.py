@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from types import SimpleNamespace
 
 import apsw
@@ -24,6 +25,7 @@ from router.storage.backups import archive
 from router.storage.backups.archive import BackupDamagedError, check_archive, extract
 from router.storage.backups.making import BackupMaker, Pace
 from router.storage.backups.restoring import Restoring, UntilPoint
+from router.storage.backups.targets import file_name
 from router.storage.limits import REPLICATED_LIMITS
 from router.storage.model import Ended, NewEvent
 from router.storage.replicated.migration import Migration
@@ -277,6 +279,47 @@ async def test_a_backup_that_is_killed_leaves_the_earlier_one_and_the_next_one_s
     assert restored.executions["pending"] == STATUSES["pending"] + 1
 
 
+async def test_what_a_scheduled_backup_that_was_killed_left_is_removed_by_the_next_one(database, maker, target):
+    killed, other = target.with_name(file_name(0)), target.with_name(".notes.partial")
+    process = await asyncio.create_subprocess_exec(sys.executable, "-P", "-c", CRASHING, database, killed, "packing")
+    assert await process.wait() == -signal.SIGKILL
+    assert names(target.parent) == [f".{killed.name}.partial"]
+    other.mkdir()
+    maker.of_database(database, target.with_name(file_name(86_400)))
+    assert names(target.parent) == [other.name, file_name(86_400)]
+
+
+@pytest.mark.parametrize("name", ["flowhook.db", "notes.txt", "backup.json"])
+async def test_a_file_that_may_be_something_else_is_not_replaced(storage, database, maker, name):
+    path = database.with_name(name)
+    path.touch()
+    before = path.read_bytes()
+    with pytest.raises(InvalidError) as raised:
+        maker.of_database(database, path)
+    assert raised.value.reason == "BACKUP_NAME_INVALID"
+    assert path.read_bytes() == before
+
+
+async def test_a_log_that_is_left_of_another_database_is_not_applied_to_the_restored_one(
+    storage, database, maker, target, empty
+):
+    maker.of_database(database, target)
+    await storage.log.append([NewEvent(ids.mint(1), "shop", 1, 1_800_000_000_000, b"later")])
+    empty.parent.mkdir()
+    log = empty.with_name("flowhook.db-wal")
+    log.write_bytes(database.with_name(log.name).read_bytes())  # as a restore leaves it that was killed
+    later = log.read_bytes()
+    with pytest.raises(ConflictError, match="--force"):
+        restore(target, empty)
+    restored = restore(target, empty, force=True)
+    assert restored.aside is not None
+    assert (restored.aside / log.name).read_bytes() == later
+    reopened = await open_storage(empty)
+    await reopened.close()
+    with closing(apsw.Connection(str(empty))) as connection:
+        assert connection.execute("SELECT max(seq) FROM execution").get == COUNT + 6
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
 async def test_a_disk_that_fails_in_the_middle_leaves_the_earlier_backup(database, maker, target, monkeypatch, code):
     maker.of_database(database, target)
@@ -324,14 +367,15 @@ async def test_a_disk_that_fills_up_meanwhile_is_left_to_what_is_served_from_it(
     assert names(target.parent) == []
 
 
-async def test_one_backup_at_a_time_is_made_in_a_directory(database, target, tmp_path):
-    refused = []
+@pytest.mark.parametrize("place", ["backups", "elsewhere"])
+async def test_one_backup_at_a_time_is_made_in_a_directory_and_of_a_database(database, target, tmp_path, place):
+    refused, another = [], tmp_path / place / "two.tar"
 
     def report(line):
         if line == "packing":
             return
         with pytest.raises(ConflictError) as raised:
-            BackupMaker(tokens=tmp_path, report=str).of_database(database, target.with_name("two.tar"))
+            BackupMaker(tokens=tmp_path, report=str).of_database(database, another)
         refused.append(raised.value.reason)
 
     BackupMaker(tokens=tmp_path / "none", report=report, share=1.0).of_database(database, target)

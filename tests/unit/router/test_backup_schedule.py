@@ -111,6 +111,21 @@ async def test_a_clock_that_is_set_back_delays_nothing_for_longer_than_it_shows(
     assert await runs.run() == [0, 24]
 
 
+@pytest.mark.parametrize("stored", [0, int(NIGHT + 365 * DAY)])
+async def test_a_clock_that_was_a_year_ahead_holds_nothing_up(stored):
+    runs = Runs(NIGHT - HOUR + (0 if stored else 365 * DAY), [""], stored=stored)
+    if not stored:
+        sleep = runs.schedule._sleep
+
+        async def set_back(seconds):
+            await sleep(seconds)
+            if runs.attempts and runs.now > NIGHT + 365 * DAY:
+                runs.now = NIGHT + HOUR
+
+        runs.schedule._sleep = set_back
+    assert await runs.run() == ([0, 24] if stored else [365 * 24, 24])
+
+
 async def test_a_process_that_cannot_be_started_is_a_failure():
     runs = Runs(NIGHT - HOUR, ["", ""])
     perform = runs.perform

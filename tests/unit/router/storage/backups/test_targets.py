@@ -40,6 +40,10 @@ def test_the_newest_ones_are_kept_and_the_newest_of_all_always():
     assert kept(KeepPolicy(1, 0, 0)) == []
 
 
+def test_the_one_that_was_just_made_is_kept_beside_those_of_a_clock_that_was_ahead():
+    assert KeepPolicy(1, 0, 0).surplus(names(0, 1, 400, 401), names(1)[0]) == names(0, 400)
+
+
 def test_of_each_day_the_last_is_kept_however_long_ago_it_was():
     assert kept(KeepPolicy(1, 2, 0), 0, 0.5, 5, 5.2, 5.9) == [0.5, 5.9]
 

@@ -20,7 +20,7 @@ class ProblemTypes:
     def __init__(self, docs_url: str) -> None:
         """Use `docs_url`, below which the page `http` is; empty: problems have no type."""
         self._page = f"{docs_url.rstrip('/')}/http".encode() if docs_url else b""
-        self.of = lru_cache(512)(self._of) if docs_url else self._unchanged
+        self.of = lru_cache(512)(self._of) if docs_url else lambda response: response
 
     def _of(self, response: Response) -> Response:
         """Return a response with its type, if it is a problem."""
@@ -31,7 +31,3 @@ class ProblemTypes:
         typed = kind + body[len(_BLANK) :]
         head = response.head.replace(_LENGTH % len(body), _LENGTH % len(typed), 1)
         return response._replace(head=head, body=typed)
-
-    @staticmethod
-    def _unchanged(response: Response) -> Response:
-        return response

@@ -332,7 +332,9 @@ def _encode_response(response: Response, message: m.RouterMessage) -> None:  # n
         case m.Settlement():
             response.settlement.leases.extend(message.leases)
         case m.EventDeliveryBatch():
-            _fill_deliveries(response.deliveries, message.deliveries)
+            add_delivery = response.deliveries.deliveries.add
+            for lease, generation, number, entry in message.deliveries:
+                fill_entry(add_delivery(lease=lease, generation=generation, number=number).entry, entry)
         case m.Revocation():
             response.revocation.leases.extend(message.leases)
             response.revocation.reason = message.reason
@@ -424,11 +426,6 @@ def _destination(item: pb.DestinationUpdate) -> m.DestinationUpdate:
     except ValueError:  # of a later version
         state = m.DestinationState.UNKNOWN
     return m.DestinationUpdate(item.flow_id, item.origin, state)
-
-
-def _fill_deliveries(batch: pb.EventDeliveryBatch, deliveries: Sequence[m.EventDelivery]) -> None:
-    for lease, generation, number, entry in deliveries:
-        fill_entry(batch.deliveries.add(lease=lease, generation=generation, number=number).entry, entry)
 
 
 def _delivery(item: pb.EventDelivery) -> m.EventDelivery:

@@ -82,7 +82,7 @@ class JsonSchema:
 
     def _violation(self, error: jsonschema_rs.ValidationError) -> Violation:
         place: list[str | int] = list(error.instance_path)
-        pointer = "".join(f"/{_escaped(str(step))}" for step in place)
+        pointer = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in place)
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
         keyword, value = error.kind.name, self._document
         for step in error.schema_path:
@@ -133,7 +133,3 @@ def fault_of(document: Any) -> tuple[list[str | int], str] | None:
 
 def _short(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _escaped(step: str) -> str:
-    return step.replace("~", "~0").replace("/", "~1")

@@ -343,9 +343,6 @@ class ExecutionDriver:
                     self._turn_ends = time.monotonic() + TURN_SECONDS
             self._update_capacity()
 
-    def _is_turn_over(self) -> bool:
-        return time.monotonic() > self._turn_ends
-
     def _update_capacity(self) -> None:
         waiting = self._calls.executions + self._in_quarantine
         if self._session.limit(window(waiting, self._at_once, self._executions.event_bytes)):
@@ -386,7 +383,7 @@ class ExecutionDriver:
                 started_at_ms=event.receive_time_ms,
                 clock=self._now_ms,
                 secrets=secrets_data(secrets) if secrets else {},
-                must_yield=self._is_turn_over,
+                must_yield=lambda: time.monotonic() > self._turn_ends,
                 effect_scope=execution.effect_scope,
                 depth=event.depth,
                 one_time=flow.one_time_urls(self._public_url, event),

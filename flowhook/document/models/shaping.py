@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, StrictInt, Tag
 
@@ -82,14 +82,10 @@ class Batch(Model):
     """Events of the same key are batched, and those without one are run each; None: all events are."""
 
 
-def _is_mapping(value: Any) -> str:
-    return "<keyed>" if isinstance(value, dict | KeyedConcurrency) else "<number>"
-
-
 Concurrency = Annotated[
     Annotated[KeyedConcurrency, Tag("<keyed>")]
     | Annotated[StrictInt, Field(ge=1, le=MAX_CONCURRENCY), Tag("<number>")],
-    Discriminator(_is_mapping),
+    Discriminator(lambda value: "<keyed>" if isinstance(value, dict | KeyedConcurrency) else "<number>"),
 ]
 """Executions of a flow, or of one key of it, that run at the same time."""
 

@@ -232,7 +232,8 @@ class Follower:
         if self._applied is None:
             connection.execute("BEGIN IMMEDIATE")
         try:
-            apsw.Changeset.apply(patchset, connection, conflict=_abort)
+            # any conflict is divergence: records are applied to exactly the rows that their owner had
+            apsw.Changeset.apply(patchset, connection, conflict=lambda *_: apsw.SQLITE_CHANGESET_ABORT)
         except apsw.AbortError:
             raise ViewDivergedError(f"the view does not fit the record at position {record.position}") from None
         self._uncommitted += 1
@@ -253,8 +254,3 @@ class Follower:
             self._applied.write(connection)
             connection.execute("COMMIT")
             self.position, self._applied, self._uncommitted = self._applied, None, 0
-
-
-def _abort(_reason: int, _change: apsw.TableChange) -> int:
-    """Treat any conflict as divergence: records are applied to exactly the rows that their owner had."""
-    return apsw.SQLITE_CHANGESET_ABORT

@@ -86,7 +86,7 @@ class LogRecorder(TransactionLog):
         self._appended = False
         self._connection = connection
         self._session = apsw.Session(connection, "main")
-        self._session.table_filter(_is_replicated)
+        self._session.table_filter(lambda table: table not in LOCAL_TABLES)
         self._session.attach()
 
     @override
@@ -161,7 +161,3 @@ class LogRecorder(TransactionLog):
         if self._session is not None:
             self._session.close()
             self._session = None
-
-
-def _is_replicated(table: str) -> bool:
-    return table not in LOCAL_TABLES

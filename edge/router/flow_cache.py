@@ -56,8 +56,6 @@ class _LookupTimedOutError(UnavailableError):
 
 @attrs.define(eq=False, repr=False)
 class _Lookup:
-    """A lookup in progress."""
-
     result: asyncio.Future[FlowEndpoints | None]
     changes: list[RegistryUpdate] = attrs.field(factory=list)  # reported meanwhile
     doubtful: bool = False  # whether the watch may have missed any

@@ -74,7 +74,6 @@ class BlockingFollowingChannel(grpc.Channel):
             channel.close()
 
     def unary_unary(self, method: Any, *_: Any, **options: Any) -> Any:
-        """Return the method as gRPC does."""
         if method.startswith(ANY_ROUTER):
             return self._unary_anywhere(method, options)
 
@@ -209,5 +208,4 @@ class _Stream:
             raise self._explain(error) from None
 
     def cancel(self) -> None:
-        """Cancel the call."""
         self._call.cancel()

@@ -128,7 +128,6 @@ class FollowingStream:
         self._callbacks: list[Callable[[Any], None]] = []
 
     def cancel(self) -> bool:
-        """Cancel the call."""
         if self._begun is not None:
             return bool(self._begun[1].cancel())
         first = not self._cancelled.is_set()
@@ -136,7 +135,6 @@ class FollowingStream:
         return first
 
     def done(self) -> bool:
-        """Return whether the call has ended."""
         if self._begun is not None:
             return bool(self._begun[1].done())
         return self._cancelled.is_set() or self._failure is not None
@@ -157,7 +155,6 @@ class FollowingStream:
         return await self._perform(lambda call: call.read())
 
     async def write(self, message: Any) -> None:
-        """Send a message."""
         await self._perform(lambda call: call.write(message))
 
     async def done_writing(self) -> None:

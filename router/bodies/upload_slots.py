@@ -50,7 +50,6 @@ class UploadSlot:
     )  # the declared size of the body, else the bytes received
 
     def received(self, count: int, now: float) -> None:
-        """Count received bytes."""
         if self._size is None:
             self.bytes += count
         self._recent = self._faded(now) + count

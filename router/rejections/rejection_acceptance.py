@@ -49,7 +49,6 @@ class OriginalSeal:
         return self._cipher.encrypt(_name_of(rejection), original.SerializeToString())
 
     def open(self, rejection: pb.Rejection, sealed: bytes) -> pb.OriginalRequest:
-        """Return the request of a rejection."""
         try:
             return pb.OriginalRequest.FromString(self._cipher.open(_name_of(rejection), sealed))
         except ConflictError:

@@ -176,7 +176,6 @@ class Destination:
         del self.history[1:-MAX_NOTES]  # the first one stays
 
     def incident(self, closed_ms: int | None = None) -> Incident:
-        """Return the incident as it is now."""
         parking = self.parking
         due = [max(each.asked_ms, each.probe_at_ms) for each in parking if each.state is BreakerState.OPEN]
         is_open = bool(due)

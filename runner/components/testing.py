@@ -139,7 +139,6 @@ class Received:
     body: bytes
 
     def json(self) -> Any:
-        """Return the body, parsed."""
         return orjson.loads(self.body)
 
 

@@ -31,7 +31,6 @@ def call(node: CallNode, state: BranchState, scope: ExpressionScope, data: Any, 
 
 
 def call_arguments_of(node: ArgumentsNode, scope: ExpressionScope, data: Any) -> dict[str, Any]:
-    """Return the evaluated `with` of a call."""
     policies = [(part.place, _policy(part, scope, data)) for part in node.policies]
     given = node.arguments(data, scope)
     if not isinstance(given, dict):

@@ -46,8 +46,6 @@ def run_subscribe(
 
 @attrs.define(eq=False, repr=False)
 class _Subscription:
-    """A running subscription."""
-
     _node: SubscribeNode
     _state: BranchState
     _scope: ExpressionScope

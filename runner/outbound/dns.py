@@ -149,11 +149,9 @@ class NamedTls(ssl.SSLContext):
         return context
 
     def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **options: Any) -> ssl.SSLObject:
-        """See `ssl.SSLContext`."""
         del args
         return super().wrap_bio(incoming, outgoing, **{**options, "server_side": False, "server_hostname": self._name})
 
     def wrap_socket(self, sock: socket.socket, *args: Any, **options: Any) -> ssl.SSLSocket:
-        """See `ssl.SSLContext`."""
         del args
         return super().wrap_socket(sock, **{**options, "server_side": False, "server_hostname": self._name})

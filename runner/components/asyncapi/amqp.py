@@ -80,7 +80,6 @@ class AmqpConnection:
         self._connection.bounded.bound.renew()
 
     async def close(self) -> None:
-        """See `Closable`."""
         await self._connection.close()
         await asyncio.sleep(0)  # aio-pika ends what waits for this in tasks of its own
 
@@ -142,7 +141,6 @@ class AmqpSource:
             self._incoming.put_nowait(message)
 
     async def receive(self) -> InboundMessage:
-        """See `Source`."""
         self._connection.renew()
         closed = asyncio.ensure_future(self._connection.channel.closed())
         taken = asyncio.ensure_future(self._incoming.get())
@@ -169,7 +167,6 @@ class AmqpSource:
         return received
 
     async def acknowledge(self, message: InboundMessage) -> None:
-        """See `Source`."""
         held = self._held.pop(id(message), None)
         if held is not None:
             try:
@@ -178,12 +175,10 @@ class AmqpSource:
                 raise _fault_of(self._target, problem) from None
 
     async def end(self) -> None:
-        """See `Source`."""
         if self._own is not None:
             await self._own.delete(if_unused=False, if_empty=False)
 
     async def close(self) -> None:
-        """See `Source`."""
         await self._connection.close()
 
 

@@ -37,7 +37,6 @@ async def publish(target: Target, message: OutboundMessage, authentication: Poli
 
 
 def url_of(target: Target, scheme: str) -> str:
-    """Return the URL of a channel."""
     if any(segment in (".", "..") for segment in target.address.split("/")):
         raise document_fault(f"the address of {target.operation.name} leads to a different path")
     endpoint = target.endpoint

@@ -108,7 +108,6 @@ class KafkaConnection:
         return await self._producer.send_and_wait(topic, payload, headers=headers)
 
     async def close(self) -> None:
-        """See `Closable`."""
         # It lasts until what was not sent is given up: as long as a request may. Cancelled earlier, it would never end
         # the producer's tasks.
         await asyncio.shield(asyncio.create_task(self._producer.stop(), name="end of a Kafka producer"))
@@ -144,7 +143,6 @@ class KafkaSource:
         self._target = target
 
     async def receive(self) -> InboundMessage:
-        """See `Source`."""
         _guard.set(self._guard)
         try:
             record = await self._consumer.getone()
@@ -155,7 +153,6 @@ class KafkaSource:
         return InboundMessage(record.value or b"", headers, headers.get("content-type", ""), identity, is_repeated=True)
 
     async def acknowledge(self, message: InboundMessage) -> None:
-        """See `Source`."""
         _guard.set(self._guard)
         place = message.identity or {}
         partition = TopicPartition(place["topic"], place["partition"])
@@ -168,7 +165,6 @@ class KafkaSource:
         """See `Source`; brokers remove the offsets of a group that is not used."""
 
     async def close(self) -> None:
-        """See `Source`."""
         await self._consumer.stop()
 
 

@@ -46,7 +46,6 @@ class MqttConnection:
         self.is_v5 = is_v5
 
     async def close(self) -> None:
-        """See `Closable`."""
         await self.client.__aexit__(None, None, None)
 
 
@@ -87,7 +86,6 @@ class MqttSource:
         self._held: dict[int, tuple[int, int]] = {}
 
     async def receive(self) -> InboundMessage:
-        """See `Source`."""
         try:
             message = await anext(self._messages)
         except aiomqtt.MqttError as problem:
@@ -101,7 +99,6 @@ class MqttSource:
         return received
 
     async def acknowledge(self, message: InboundMessage) -> None:
-        """See `Source`."""
         held = self._held.pop(id(message), None)
         if held is not None:
             # aiomqtt does not offer it; pyproject.toml pins the versions that have this client
@@ -112,7 +109,6 @@ class MqttSource:
         await self._connection.client.unsubscribe(self._topic)
 
     async def close(self) -> None:
-        """See `Source`."""
         await self._connection.close()
 
 

@@ -69,7 +69,6 @@ class NatsConnection:
         self._streams: TTLCache[str, str] = TTLCache(_KEPT_SUBJECTS, _KEPT_SECONDS)
 
     async def close(self) -> None:
-        """See `Closable`."""
         await self.client.close()
 
     async def stream_of(self, subject: str) -> str:
@@ -120,7 +119,6 @@ class NatsSource:
         self._held: dict[int, Any] = {}
 
     async def receive(self) -> InboundMessage:
-        """See `Source`."""
         try:
             message = await self._next()
         except nats.errors.Error as problem:
@@ -145,7 +143,6 @@ class NatsSource:
                 return message
 
     async def acknowledge(self, message: InboundMessage) -> None:
-        """See `Source`."""
         held = self._held.pop(id(message), None)
         if held is not None and self._stored:
             try:
@@ -154,12 +151,10 @@ class NatsSource:
                 raise nats_fault(self._target, problem) from None
 
     async def end(self) -> None:
-        """See `Source`."""
         if self._stored:
             await self._connection.client.jetstream().delete_consumer(*self._consumer)
 
     async def close(self) -> None:
-        """See `Source`."""
         try:
             for message in self._held.values() if self._stored else ():
                 await message.nak()  # it is sent again at once, rather than when nobody has acknowledged it for long

@@ -43,7 +43,6 @@ class WebSocketSource:
         self._target = target
 
     async def receive(self) -> InboundMessage:
-        """See `Source`."""
         message = await self._socket.receive()
         match message.type:
             case aiohttp.WSMsgType.TEXT:
@@ -59,7 +58,6 @@ class WebSocketSource:
         """Do nothing: the server knows of nothing but the connection."""
 
     async def close(self) -> None:
-        """See `Source`."""
         await self._stack.aclose()
 
 

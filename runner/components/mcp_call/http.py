@@ -46,7 +46,6 @@ class Outbound(httpx2.AsyncBaseTransport):
         self._responses = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """See `httpx2.AsyncBaseTransport`."""
         if request.method == "GET":
             # the stream of messages that belong to no request: nobody would read them
             return httpx2.Response(_METHOD_NOT_ALLOWED)
@@ -78,7 +77,6 @@ class Outbound(httpx2.AsyncBaseTransport):
         raise AssertionError("unreachable")
 
     def count(self, size: int) -> None:
-        """Count bytes of a response."""
         self._bytes += size
         if self._bytes > MAX_BYTES:
             detail = f"mcp: the server sends more than {MAX_BYTES} bytes, and was cut off"

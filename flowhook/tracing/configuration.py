@@ -20,6 +20,8 @@ HTTP: Final = "http/protobuf"
 
 _SAMPLERS: Final[Mapping[str, float | None]] = {"always_on": 1.0, "always_off": 0.0, "traceidratio": None}  # None: ARG
 _PARENT_BASED: Final = "parentbased_"
+_COMPRESSIONS: Final = {GRPC: ("gzip",), HTTP: ("gzip", "deflate", "none")}  # that the exporters know
+_MAX_TIMEOUT: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,10 @@ def configured(variables: Mapping[str, str] | None = None, *, enabled: bool) -> 
     protocol = found.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or found.get("OTEL_EXPORTER_OTLP_PROTOCOL") or HTTP
     if protocol not in (GRPC, HTTP):
         raise _invalid(f"OTEL_EXPORTER_OTLP_PROTOCOL is {GRPC} or {HTTP}")
+    for prefix in ("OTEL_EXPORTER_OTLP", "OTEL_EXPORTER_OTLP_TRACES"):  # else one exporter raises, the other ignores it
+        if found.get(f"{prefix}_COMPRESSION", "gzip").strip().lower() not in _COMPRESSIONS[protocol]:
+            raise _invalid(f"with {protocol}, {prefix}_COMPRESSION is {' or '.join(_COMPRESSIONS[protocol])}, or unset")
+        _between(found, f"{prefix}_TIMEOUT", "10", _MAX_TIMEOUT)
     if not all(find_spec(name) for name in ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter")):
         raise _invalid("FLOWHOOK_TRACES needs packages: install flowhook[otel], or unset it")
     size = _number(found, "OTEL_BSP_MAX_QUEUE_SIZE", 2048)
@@ -71,13 +77,16 @@ def _ratio(variables: Mapping[str, str]) -> float:
     ratio = _SAMPLERS[sampler]
     if ratio is not None:
         return ratio
-    text = variables.get("OTEL_TRACES_SAMPLER_ARG", "1")
+    return _between(variables, "OTEL_TRACES_SAMPLER_ARG", "1", 1)
+
+
+def _between(variables: Mapping[str, str], name: str, default: str, most: float) -> float:
     try:
-        given = float(text)
+        given = float(variables.get(name, default))
     except ValueError:
         given = -1.0
-    if not 0 <= given <= 1:
-        raise _invalid("OTEL_TRACES_SAMPLER_ARG is a number from 0 to 1")
+    if not 0 <= given <= most:
+        raise _invalid(f"{name} is a number from 0 to {most:g}")
     return given
 
 

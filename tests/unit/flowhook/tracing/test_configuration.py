@@ -8,6 +8,8 @@ from support.cases import cases
 from flowhook.errors import InvalidError
 from flowhook.tracing.configuration import GRPC, HTTP, configured
 
+OVER_GRPC = {"OTEL_EXPORTER_OTLP_PROTOCOL": GRPC}
+
 
 @cases(
     "variables",
@@ -43,6 +45,10 @@ def test_the_sampler_is_a_share_of_new_traces(variables, ratio):
         ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "much"}, "OTEL_TRACES_SAMPLER_ARG"),
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, "OTEL_EXPORTER_OTLP_PROTOCOL"),
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER"),
+        ({"OTEL_EXPORTER_OTLP_COMPRESSION": "zip"}, "OTEL_EXPORTER_OTLP_COMPRESSION"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_COMPRESSION": "none", **OVER_GRPC}, "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION"),
+        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "soon"}, "OTEL_EXPORTER_OTLP_TIMEOUT"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "inf"}, "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"),
         ({"OTEL_BSP_MAX_QUEUE_SIZE": "0"}, "OTEL_BSP_MAX_QUEUE_SIZE"),
         ({"OTEL_BSP_SCHEDULE_DELAY": "-1"}, "OTEL_BSP_SCHEDULE_DELAY"),
     ],
@@ -59,6 +65,17 @@ def test_the_protocol_of_traces_goes_before_that_of_all_signals():
 
     assert configured({}, enabled=True).protocol == HTTP
     assert configured(both, enabled=True).protocol == GRPC
+
+
+@cases(
+    "variables",
+    [
+        {"OTEL_EXPORTER_OTLP_COMPRESSION": "gzip", "OTEL_EXPORTER_OTLP_TIMEOUT": "2.5", **OVER_GRPC},
+        {"OTEL_EXPORTER_OTLP_COMPRESSION": "none", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION": "deflate"},
+    ],
+)
+def test_what_the_exporter_of_the_protocol_knows_is_supported(variables):
+    assert configured(variables, enabled=True) is not None
 
 
 def test_headers_of_the_exporter_are_not_shown():

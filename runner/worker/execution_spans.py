@@ -27,7 +27,7 @@ from runner.interpreter.tracing import Observation, Observer, TaskStart
 from runner.outbound.call_trace import CallTrace, error_type
 
 PARENT_SECONDS: Final = 15 * 60.0
-MAX_TASKS: Final = 1000  # spans of tasks in one attempt; tasks beyond have none
+MAX_TASKS: Final = 1000  # spans of tasks in one attempt; tasks beyond, and their calls, have none
 MAX_LINKS: Final = 128  # events of a batch that the span of its execution links to
 
 
@@ -168,7 +168,8 @@ class ExecutionSpans(Observer):
         earlier = self._tries.get(effect.key, 0)
         if len(self._tries) < MAX_TASKS:
             self._tries[effect.key] = earlier + 1
-        return CallTrace(task.context, self._state, self._tracer, self._passes, earlier)
+        tracer = self._tracer if self._made < MAX_TASKS else None  # its requests still carry the context
+        return CallTrace(task.context, self._state, tracer, self._passes, earlier)
 
     def end(self, outcome: str, ending: messages.Ending | None) -> None:
         """End the attempt, and what it leaves unfinished."""

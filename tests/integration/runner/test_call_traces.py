@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import nats
 import pytest
 from aiohttp import web
@@ -18,7 +20,7 @@ from flowhook.tracing.spans import SpanKind
 from flowhook.tracing.tracer import SpanTracer
 from runner.interpreter.effects import Perform
 from runner.outbound.call_trace import CURRENT, CallTrace
-from runner.worker.execution_spans import ExecutionTracing
+from runner.worker.execution_spans import MAX_TASKS, ExecutionTracing
 
 TRACE, SENDER, STATE = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "vendor=1"
 TASK = TraceContext(TRACE, SENDER, sampled=True)
@@ -198,6 +200,19 @@ def test_a_runner_that_records_does_not_pass_on_that_it_does_where_it_does_not()
     passed = parse(tracing.of_call(event, None, perform_of()).context.traceparent)
     assert (passed.trace_id, passed.sampled) == (TRACE, False)
     assert passed.span_id != SENDER
+
+
+def test_an_attempt_has_so_many_spans_however_long_it_loops():
+    exporter = Spans()
+    recorded = ExecutionTracing(SpanTracer(exporter)).begin(EVENT, attempt=1, resumed=False, revision=1)
+    node = SimpleNamespace(name="tell", definition={}, pointer="/do/0/tell")
+    for number in range(MAX_TASKS + 50):
+        recorded.task_started(SimpleNamespace(node=node, key=f"/do/0/tell[{number}]", number=number))
+        with recorded.of_call(perform_of(f"/do/0/tell[{number}]#0")).exchange("GET", SpanKind.CLIENT, {}) as exchange:
+            assert parse(exchange.headers["traceparent"]).sampled
+        recorded.task_ended(SimpleNamespace(iterations=(), skipped=False, number=number, error=None))
+    recorded.end("completed", None)
+    assert len(exporter.spans) == 2 * MAX_TASKS + 1
 
 
 @cases(

@@ -18,6 +18,7 @@ from flowhook.process.metrics import Histogram, Reading, expose
 MAX_TIMES: Final = 4096  # times of acceptance that are kept
 PRECISION: Final = 0.01  # distance between two of them, as a share of their age
 TIMES_SECONDS: Final = 0.001  # between two of them, at the least
+MAX_REASONS: Final = 5  # of rejections of a flow, so that the metrics of a router fit into a report of 10,000 lines
 UNKNOWN: Final = "_unknown"  # label of the flow of events that name none
 
 
@@ -130,7 +131,7 @@ class RouterMetrics:
     def rejected(self, flow_id: str | None, reason: str) -> None:
         """Count an event that is not stored; None: it names no flow that there is."""
         counts = self._rejected if flow_id is None else self.flows.of(flow_id).rejected
-        counts[reason] += 1
+        counts[reason if reason in counts or len(counts) < MAX_REASONS else OTHER] += 1
 
     def assigned(self, executions: Iterable[tuple[int, str]], number: int) -> list[tuple[str, float]]:
         """Count assignments, `number` in all; `executions` and their flows are those that are assigned first.

@@ -54,7 +54,8 @@ flowhook_accept_duration_seconds histogram:fast edge
     From a complete request to the router's answer.
 flowhook_events_rejected_total counter edge,router flow reason
     Events that were refused, by the `reason` that their senders see: of an edge those over HTTP, whoever refused
-    them; of the router those that it refused, over HTTP and gRPC. `_unknown`: of no flow.
+    them; of the router those that it refused, over HTTP and gRPC: of a flow by the first five reasons, and `_other`.
+    `_unknown`: of no flow.
 flowhook_events_filtered_total counter edge flow
     Events that the filter of their flow dropped.
 flowhook_signature_checks_total counter edge scheme result key

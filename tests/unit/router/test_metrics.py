@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 from prometheus_client import CollectorRegistry
 from support.clocks import Clock
 
 from flowhook.model import Status
 from flowhook.process.metric_table import MAX_FLOWS, OTHER
+from flowhook.process.metrics import render
+from flowhook.reporting.process_reports import within_limits
 from router.metrics import MAX_TIMES, AcceptanceTimes, RouterMetrics
+from router.reports.processes import MAX_PROCESSES
+from router.scheduling.queues import FlowDepth
 
 
 def made():
@@ -75,3 +81,30 @@ def test_whoever_names_flows_that_do_not_exist_makes_no_series_of_them():
     assert value("flowhook_events_rejected_total", {"flow": "_unknown", "reason": "FLOW_NOT_FOUND"}) == 1000
     assert value("flowhook_events_accepted_total", {"flow": OTHER}) == 1000 - MAX_FLOWS
     assert value("flowhook_last_event_timestamp_seconds", {"flow": "flow-0"}) == 5
+
+
+def test_whatever_events_are_refused_for_the_metrics_fit_into_a_report():
+    metrics = RouterMetrics(registry := CollectorRegistry())
+    for number in range(MAX_FLOWS + 1):
+        flow_id = f"flow-{number}"
+        metrics.times.add(number, time.monotonic())
+        metrics.received(flow_id, 1.0, duplicate=True)
+        metrics.received(flow_id, 1.0, duplicate=False)
+        metrics.assigned([(number, flow_id)], 1)
+        metrics.ended([(number, flow_id, status) for status in (Status.COMPLETED, Status.FAULTED, Status.CANCELLED)])
+        for reason in range(15):
+            metrics.rejected(flow_id, f"REASON_{reason}")
+    flows = [*metrics.flows, OTHER]
+    metrics.expose(
+        {
+            "flowhook_queue_depth": lambda: [
+                ((flow_id, state), 1) for flow_id in flows for state in FlowDepth._fields[:5]
+            ],
+            "flowhook_queue_oldest_age_seconds": lambda: [((flow_id,), 1) for flow_id in flows],
+            "flowhook_incidents_open": lambda: [((flow_id,), 1) for flow_id in flows],
+            "flowhook_runner_credit": lambda: [((f"runner-{number}",), 1) for number in range(MAX_PROCESSES)],
+        }
+    )
+    text = render(registry)
+    assert within_limits(text + b"\n" * 200)  # there are some more
+    assert b'flowhook_events_rejected_total{flow="flow-0",reason="_other"} 10.0' in text

@@ -39,7 +39,7 @@ MAX_LENGTH: Final = 64  # characters; the longest date has 33
 _HARMLESS: Final = frozenset({"accept", "accept-language", "content-type", "idempotency-key", "user-agent"})
 # headers that the client sets itself
 _OF_THE_CLIENT: Final = frozenset(
-    {"accept-encoding", "connection", "content-length", "host", "transfer-encoding", "traceparent"}
+    {"accept-encoding", "connection", "content-length", "host", "transfer-encoding", "traceparent", "tracestate"}
 )
 _ERRORS_FROM: Final = 300
 _LONG_NAME: Final = 16

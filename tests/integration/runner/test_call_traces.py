@@ -131,6 +131,15 @@ async def test_a_status_that_is_an_error_is_named(perform, http_server, spans, s
     assert spans.pop().error == error
 
 
+async def test_a_sender_does_not_redact_errors_by_its_tracestate(perform, http_server):
+    async def answer(_request):
+        return web.Response(status=500, text="no such account")
+
+    CURRENT.set(CallTrace(TASK, "vendor=1 no such account"))
+    result = await perform("http", method="get", endpoint=await http_server(answer))
+    assert result.error.response.body == "no such account"
+
+
 async def test_no_connection_is_an_error(perform, spans):
     await perform("http", method="get", endpoint="http://127.0.0.1:1/")
     (span,) = spans

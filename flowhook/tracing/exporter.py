@@ -39,8 +39,8 @@ class OtlpExporter:
     def __init__(self, configuration: TracesConfiguration, role: str, process: str) -> None:
         """Start the thread. `role` and `process` name the resource, unless `OTEL_*` does."""
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)  # it logs each failure; see `_said`
-        self.exported = 0
-        self.dropped: dict[str, int] = {"queue_full": 0, "export_failed": 0}
+        self.exported = 0  # spans that the collector took
+        self.dropped: dict[str, int] = {"queue_full": 0, "export_failed": 0}  # spans that it did not, by reason
         self._size, self._batch, self._delay = (
             configuration.queue_size,
             configuration.batch_size,

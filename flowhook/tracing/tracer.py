@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import attrs
 from prometheus_client import CollectorRegistry
@@ -17,27 +17,17 @@ from flowhook.tracing.configuration import TracesConfiguration
 from flowhook.tracing.context import TraceContext, new_span_id, new_trace_id
 from flowhook.tracing.spans import MAX_TEXT, Span, SpanKind, Value
 
+if TYPE_CHECKING:
+    from flowhook.tracing.exporter import OtlpExporter
+
 FLUSH_SECONDS: Final = 2.0  # time that the last spans have to be exported when a process ends
-
-
-class Exporter(Protocol):
-    """Takes spans without blocking."""
-
-    exported: int  # spans that were taken by the collector
-    dropped: dict[str, int]  # spans that were not, by reason: `queue_full`, `export_failed`
-
-    def put(self, span: Span) -> None: ...
-
-    def close(self, seconds: float) -> None:
-        """Export what is there, for at most so long. Blocking."""
-        ...
 
 
 @attrs.define(eq=False, repr=False)
 class SpanTracer:
     """Makes the spans of a process."""
 
-    _exporter: Exporter
+    _exporter: OtlpExporter
     _ratio: float = 1.0  # share of new traces that are recorded
 
     def draw(self) -> bool:

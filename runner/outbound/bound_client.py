@@ -151,7 +151,7 @@ class BoundClient:
         with self._traced(method, url, fields) as exchange, self._explained(method, url):
             async with asyncio.timeout_at(self._deadline):
                 response = await self._client.open(method, url, fields, body, account)
-            exchange.answered(response.status)
+            exchange.set("http.response.status_code", response.status)
             return response
         raise AssertionError("unreachable")
 
@@ -173,7 +173,7 @@ class BoundClient:
         with self._traced("GET", target, fields) as exchange, self._explained("GET", target):
             async with asyncio.timeout_at(self._deadline):
                 socket = await self._client.open_websocket(target, fields)
-            exchange.answered(_SWITCHING_PROTOCOLS)
+            exchange.set("http.response.status_code", _SWITCHING_PROTOCOLS)
         async with socket:
             self._answered(target, _OK)
             with self._explained("GET", target, begins=False):
@@ -237,7 +237,7 @@ class BoundClient:
                 response = await self._client.send(
                     method, url, fields, body, follow=follow, hide_path=self._hide_path, account=account
                 )
-            exchange.answered(response.status)
+            exchange.set("http.response.status_code", response.status)
         self._answered(url, response.status, response.retry_after_ms)
         return response
 

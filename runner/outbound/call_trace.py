@@ -9,7 +9,6 @@ Source: https://www.w3.org/TR/trace-context/; semantic conventions 1.44, "HTTP c
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, MutableMapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -36,17 +35,6 @@ class Exchange:
     headers: dict[str, str]  # to be sent with it: `traceparent`, and `tracestate` if there is one; or nothing
     context: TraceContext | None = None  # of its span, or that which is passed on
     _span: Span | None = None
-    error: str = ""  # class of the error that it ends with, if that is none that the DSL has
-
-    def failed(self, error: str) -> None:
-        """Name the class of the error that it ends with."""
-        if self._span is not None:
-            self.error = error
-
-    def answered(self, status: int) -> None:
-        """Take note of the status of an HTTP response."""
-        if self._span is not None:
-            self._span.attributes["http.response.status_code"] = status
 
     def set(self, name: str, value: Value) -> None:
         """Set an attribute of its span."""
@@ -72,9 +60,8 @@ class CallTrace:
             yield Exchange(self._headers(self.context), self.context)
             return
         span, error, is_sent = self._tracer.start(name, kind, self.context, attributes=attributes), "", True
-        exchange = Exchange(self._headers(span.context), span.context, span)
         try:
-            yield exchange
+            yield Exchange(self._headers(span.context), span.context, span)
             status = attributes.get("http.response.status_code", 0)
             error = str(status) if isinstance(status, int) and status >= _BAD_REQUEST else ""
         except DestinationDown:
@@ -83,14 +70,12 @@ class CallTrace:
         except TaskFault as problem:
             error = error_type(problem.error.type)
             raise
-        except asyncio.CancelledError:
-            raise
-        except BaseException as problem:
-            error = type(problem).__name__
+        except Exception as problem:
+            error = str(attributes.get("rpc.status_code", type(problem).__name__))
             raise
         finally:
             if is_sent:
-                self._tracer.end(span, exchange.error or error)
+                self._tracer.end(span, error)
 
     @contextmanager
     def http(self, method: str, url: URL, fields: MutableMapping[str, str], *, hide_path: bool) -> Iterator[Exchange]:

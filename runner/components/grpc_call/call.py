@@ -184,7 +184,6 @@ async def _traced_exchange(  # noqa: PLR0917
         try:
             answers = await _exchange(channel, method, requests, (*metadata, *trace.headers.items()), seconds)
         except grpc.aio.AioRpcError as problem:
-            trace.failed(problem.code().name)
             trace.set("rpc.status_code", problem.code().name)
             raise
         trace.set("rpc.status_code", "OK")

@@ -39,6 +39,8 @@ from enum import Enum
 from itertools import chain, islice
 from typing import Final, NamedTuple
 
+import attrs
+
 from flowhook.attach.limits import MAX_RETRY_AFTER_MS
 from flowhook.attach.messages import CallReport, DestinationState, DestinationUpdate
 from flowhook.events import ids
@@ -219,36 +221,27 @@ def incident_id(origin: str, opened_ms: int) -> str:
     return "inc_" + ids.derive(ids.slot_of(origin), opened_ms, f"incident {origin}").partition("_")[2]
 
 
+@attrs.define(eq=False, repr=False)
 class Outages:
     """The breakers of a shard. Its owner takes `announcements` and what has `changed` after each call."""
 
-    def __init__(
-        self,
-        policy_of: Callable[[str], BreakerPolicy | None],
-        is_paused: Callable[[str], bool] = lambda _flow_id: False,
-        runs: Callable[[int], bool] = lambda _seq: True,
-    ) -> None:
-        """Start without any.
-
-        Args:
-            policy_of: returns the policy of a flow; None: its calls never park.
-            is_paused: whether executions of a flow are not assigned at present, so that they make no probes.
-            runs: whether a runner has an execution, so that it may still make its call.
-        """
-        self._policy_of = policy_of
-        self._is_paused = is_paused
-        self._runs = runs
-        self._destinations: dict[str, Destination] = {}
-        self._of_flow: dict[str, dict[str, Breaker]] = {}  # by flow and destination
-        self._breakers = 0
-        self._parked: dict[int, tuple[str, tuple[str, ...]]] = {}  # flow and destinations of those that wait
-        self._at_once: dict[int, Wake] = {}  # executions to wake without waiting for a probe
-        self._retries: dict[int, RetryLine] = {}  # of executions that wait for another try
-        self._retry_lines: dict[tuple[str, str], RetryLine] = {}  # those that follow no breaker yet
-        self._tidied_ms = 0
-        self.permits: dict[int, Wake] = {}  # of executions that were woken and not assigned yet
-        self.announcements: dict[tuple[str, str], DestinationState] = {}
-        self.changed: dict[str, Incident] = {}  # incidents to store, by ID
+    _policy_of: Callable[[str], BreakerPolicy | None]  # of a flow; None: its calls never park
+    # whether executions of a flow are not assigned at present, so that they make no probes
+    _is_paused: Callable[[str], bool] = lambda _flow_id: False
+    _runs: Callable[[int], bool] = lambda _seq: True  # whether a runner has an execution: it may still make its call
+    _destinations: dict[str, Destination] = attrs.field(init=False, factory=dict)
+    _of_flow: dict[str, dict[str, Breaker]] = attrs.field(init=False, factory=dict)  # by flow and destination
+    _breakers: int = attrs.field(init=False, default=0)
+    # flow and destinations of those that wait
+    _parked: dict[int, tuple[str, tuple[str, ...]]] = attrs.field(init=False, factory=dict)
+    _at_once: dict[int, Wake] = attrs.field(init=False, factory=dict)  # to wake without waiting for a probe
+    _retries: dict[int, RetryLine] = attrs.field(init=False, factory=dict)  # of executions that wait for another try
+    # those that follow no breaker yet
+    _retry_lines: dict[tuple[str, str], RetryLine] = attrs.field(init=False, factory=dict)
+    _tidied_ms: int = attrs.field(init=False, default=0)
+    permits: dict[int, Wake] = attrs.field(init=False, factory=dict)  # of executions woken and not assigned yet
+    announcements: dict[tuple[str, str], DestinationState] = attrs.field(init=False, factory=dict)
+    changed: dict[str, Incident] = attrs.field(init=False, factory=dict)  # incidents to store, by ID
 
     def __bool__(self) -> bool:
         return bool(self._destinations)

@@ -122,8 +122,6 @@ class ShardRuntime:
 
     def _recover(self, row: stored.UnfinishedExecution) -> AttemptsExhausted | None:
         shard, seq = self.parts.shard, row.seq
-        waited_ms = max(self.parts.now_ms() - row.receive_time_ms, 0)
-        self.parts.metrics.times.add(seq, self.parts.clock() - waited_ms / 1000)
         shard.add_keys(seq, row.shaping)
         term, key, root = row.term, row.order_key, row.replay_root
         if row.status is Status.WAITING:

@@ -108,13 +108,17 @@ class SeriesKeeper:
             log.warning("what was counted before the start and not stored is missing", reason=error.reason)
         else:
             complete_ms = hour_ms if mark.end_time_ms and recent.since_ms == since_ms else recent.since_ms
-            for flow_id, minute, status, number in recent.counts:
+            for place, (flow_id, minute, status, number) in enumerate(recent.counts):
                 for key in ((flow_id, minute), (ALL, minute)):
                     missing.setdefault(key, Counts()).add(status, number)
+                if place % STEP == 0:
+                    await asyncio.sleep(0)
         async with self._lock:
             await self._save({key: counts.counted() for key, counts in missing.items()}, Mark(until_seq, started_ms))
             self._is_restored = True
-            for flow_id, minute, counted in await self._series.since(hour_ms // MINUTE_MS + 1):
+            for place, (flow_id, minute, counted) in enumerate(await self._series.since(hour_ms // MINUTE_MS + 1)):
+                if place % STEP == 0:
+                    await asyncio.sleep(0)
                 if flow_id == OTHER:  # the last hour of some flow is not known
                     complete_ms = started_ms
                 else:

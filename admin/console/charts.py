@@ -97,9 +97,8 @@ def _axes(times: Sequence[datetime], top: float, text: Callable[[float], str]) -
     for value in (0.0, top) if top == 1 else (0.0, top / 2, top):
         y = _y(value, top)
         parts.append(Markup('<path class="grid" d="M{} {}H{}"/>').format(LEFT, y, RIGHT))
-        parts.append(
-            _TEXT.format(name="tick", x=LEFT - 5, y=y + 3.5, anchor="end", text=text(value).replace(".0 ", " "))
-        )
+        label = text(value).replace(".0 ", " ") if value else "0"  # of whatever unit
+        parts.append(_TEXT.format(name="tick", x=LEFT - 5, y=y + 3.5, anchor="end", text=label))
     for at in label_places(times):
         x = _x(at, len(times))
         parts.append(Markup('<path class="grid" d="M{} {}v4"/>').format(x, BOTTOM))
@@ -139,12 +138,14 @@ def _bars(series: Sequence[Series], top: float) -> Markup:
 
 
 def _line(series: Series, top: float) -> Markup:
-    """Return a line through the values; where one is missing, it is interrupted, and a single one is a dot."""
+    """Return a line through the values; where one is missing, it is interrupted, and a single one is a dash."""
     path, steps, drawing = [], len(series.values), False
+    dash = max(round((RIGHT - LEFT) / steps, 1), 4)
     for at, value in enumerate(series.values):
         if value is not None:
             x, y = _x(at + 0.5, steps), _y(value, top)
-            path.append(f"L{x} {y}" if drawing else f"M{x} {y}h.1")
+            alone = not drawing and (at + 1 == steps or series.values[at + 1] is None)
+            path.append(f"M{x - dash / 2:.1f} {y}h{dash}" if alone else f"{'L' if drawing else 'M'}{x} {y}")
         drawing = value is not None
     return Markup('<path class="line {}" d="{}"/>').format(series.css, "".join(path)) if path else Markup()
 

@@ -65,6 +65,11 @@ def count(value: float) -> str:
     return f"{value:g}"
 
 
+def duration(seconds: float) -> str:
+    """Return a duration as it stands at an axis, whose middle may be 2.5 ms."""
+    return f"{seconds * 1000:.2g} ms" if seconds < 0.01 else rendering.duration(seconds)
+
+
 def change(now: float | None, before: float | None) -> str:
     """Return by how much a number changed, in per cent; empty: there is nothing to compare it with."""
     if not before or now is None:
@@ -85,7 +90,7 @@ def charts(overview: Overview, flow: str) -> dict[str, Any]:
         return executions_of(flow, points[at], overview.step, status="faulted") if points[at].faulted else ""
 
     def timed(name: str, title: str, **kinds: str) -> Markup:
-        return chart(name, title, times, series(**kinds), rendering.duration, units=TIMES)
+        return chart(name, title, times, series(**kinds), duration, units=TIMES)
 
     # while nothing happens, it does not change either
     known = accumulate(points, lambda before, point: point.storage_bytes or before, initial=0)

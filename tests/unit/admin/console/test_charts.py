@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from admin.console.charts import BOTTOM, TOP, Series, chart, label_places, top_of
-from admin.console.overview import change, count
+from admin.console.overview import TIMES, change, count, duration
 from flowhook.model.overview import MINUTES, STEPS, Period
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -66,8 +66,26 @@ def test_each_step_says_its_values():
 def test_a_line_is_interrupted_where_there_is_no_value():
     svg = drawn(Series("p50", [1, 1, None, 1]))
     path = re.search(r'<path class="line p50" d="([^"]*)"/>', svg)[1]
-    assert [path.count(letter) for letter in "ML"] == [2, 1]
+    assert [path.count(letter) for letter in "MLh"] == [2, 1, 1]
     assert 'class="line' not in drawn(Series("p50", [None, None]))
+
+
+def test_a_value_between_steps_without_any_is_seen():
+    svg = drawn(Series("p50", [None] * 200 + [1] + [None] * 99))
+    assert float(re.search(r'<path class="line p50" d="M[\d.]+ [\d.]+h([\d.]+)"/>', svg)[1]) >= 4
+
+
+@pytest.mark.parametrize(
+    ("greatest", "expected"),
+    [
+        (0.0009, ["0", "0.5 ms", "1 ms"]),
+        (0.004, ["0", "2.5 ms", "5 ms"]),
+        (0.04, ["0", "25 ms", "50 ms"]),
+        (70, ["0", "1 min", "2 min"]),
+    ],
+)
+def test_each_label_of_an_axis_is_the_number_at_its_height(greatest, expected):
+    assert ticks(str(chart("a", "A", times(2), [Series("p50", [greatest] * 2)], duration, units=TIMES))) == expected
 
 
 def test_a_step_leads_to_what_it_counts_and_such_a_chart_is_no_image():

@@ -99,7 +99,7 @@ flowhook_queue_depth gauge router flow state
     Accepted executions that have not ended, by `state`: `ready` for a runner; `delayed` by their rate, the place or
     the turn of their key, or their batch; `leased`; `waiting` for a time or an event; `suspended`.
 flowhook_queue_oldest_age_seconds gauge router flow
-    Age of the event whose execution is assigned next; 0: none is ready, or its flow is paused.
+    Age of the event whose execution is assigned next; 0: none is ready, or its flow is paused or lacks a secret.
 flowhook_queue_wait_seconds histogram:long router flow
     From the acceptance of an event to the first assignment of its execution to a runner.
 flowhook_event_end_to_end_seconds histogram:long router flow

@@ -17,8 +17,8 @@ This page lists all metrics, by what they tell of. It is generated from the code
 Every process answers `/metrics` on [its private port](operations.md#the-private-port), in the text
 format of Prometheus or, if the `Accept` header prefers it, in OpenMetrics. Admin has the sum of all
 processes at `/metrics` of [its port](operations.md#health): there each series has the labels
-`process` and `role` besides those below. Times are in seconds, sizes in bytes. Counters begin at 0 with the process;
-with a replicated log, those of the router begin at 0 with each ownership.
+`process` and `role` besides those below. Times are in seconds, sizes in bytes. Counters begin at 0
+with the process; with a replicated log, those of the router begin at 0 with each ownership.
 
 Two nouns: an *execution* is what an event starts, and ends once; an *attempt* is the work of a runner
 at an execution, of which there may be several.

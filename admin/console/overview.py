@@ -32,6 +32,7 @@ BEFORE: Final = {
 
 
 TIMES: Final = (1.0, 60.0, 3600.0, 86_400.0)  # units of durations, in seconds
+FEW_MILLISECONDS: Final = 0.01  # s; below, parts of one are shown
 SIZES: Final = (1.0, 2.0**10, 2.0**20, 2.0**30)
 MINUS: Final = "\N{MINUS SIGN}"
 
@@ -67,7 +68,7 @@ def count(value: float) -> str:
 
 def duration(seconds: float) -> str:
     """Return a duration as it stands at an axis, whose middle may be 2.5 ms."""
-    return f"{seconds * 1000:.2g} ms" if seconds < 0.01 else rendering.duration(seconds)
+    return f"{seconds * 1000:.2g} ms" if seconds < FEW_MILLISECONDS else rendering.duration(seconds)
 
 
 def change(now: float | None, before: float | None) -> str:

@@ -238,7 +238,7 @@ class Session:
         self._explained = losses_explained
         self._phase = _Phase.DETACHED
         self._held: dict[bytes, _Held] = {}
-        self._running = 0
+        self.running = 0
         self._bytes = 0
         self._permitted = 0
         self._lease_seconds = limits.LEASE_SECONDS
@@ -254,10 +254,6 @@ class Session:
         self._wanted: frozenset[str] = frozenset()
         self._calls: dict[tuple[str, str], messages.CallReport] = {}
         self._destinations_known = False  # whether the router named any on this stream
-
-    @property
-    def running(self) -> int:
-        return self._running
 
     @property
     def idle(self) -> bool:
@@ -398,7 +394,7 @@ class Session:
         held.outcome = messages.Outcome(lease, ending, events, history)
         held.waits_for = ()
         self._updates.pop(lease, None)
-        self._running -= 1
+        self.running -= 1
         if self.attached:
             self._outcomes.append(held.outcome)
 
@@ -533,7 +529,7 @@ class Session:
         if assignment.journal:
             size += sum(len(entry.output or b"") for entry in assignment.journal)
         self._held[assignment.lease] = _Held(size)
-        self._running += 1
+        self.running += 1
         self._bytes += size
         return True
 
@@ -570,14 +566,14 @@ class Session:
         self._updates.pop(lease, None)
         self._bytes -= held.size
         if held.outcome is None:
-            self._running -= 1
+            self.running -= 1
         return True
 
     def _credit(self) -> int:
         if not self._accepting or self._phase is not _Phase.ATTACHED or self._bytes > MAX_HELD_BYTES:
             return 0
         room = min(
-            self._window - self._running,
+            self._window - self.running,
             UNSETTLED_FACTOR * self._window - len(self._held),
             MAX_OUTSTANDING,
         )

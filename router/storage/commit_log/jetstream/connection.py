@@ -56,11 +56,11 @@ class LogConnection:
         self._thread = threading.Thread(target=self._loop.run_forever, name="nats", daemon=True)
         self._subscriptions: dict[str, Callback] = {}
         self._subscribed: dict[str, Subscription] = {}
-        self._client = Client()
+        self.client = Client()  # the current one; use it on the loop
         self._connected = asyncio.Event()
         self._refused: asyncio.Future[None] | None = None
         self._last_error = ""
-        self._closing = False
+        self.closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def open(self, timeout: float) -> None:
@@ -70,9 +70,9 @@ class LogConnection:
 
     def close(self) -> None:
         """Disconnect; calls in progress fail. Idempotent."""
-        if self._closing or not self._thread.is_alive():
+        if self.closed or not self._thread.is_alive():
             return
-        self._closing = True
+        self.closed = True
         asyncio.run_coroutine_threadsafe(self._disconnect(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -90,7 +90,7 @@ class LogConnection:
             raise self.unavailable(str(error) or type(error).__name__) from error
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        if self._closing:
+        if self.closed:
             coroutine.close()
             raise self.unavailable("the connection was closed")
         return asyncio.run_coroutine_threadsafe(self._run(coroutine), self._loop)
@@ -102,23 +102,14 @@ class LogConnection:
 
     def spawn(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start a coroutine, from the loop itself; it ends with the connection."""
-        if not self._closing:
+        if not self.closed:
             task = self._loop.create_task(function())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     @property
-    def closed(self) -> bool:
-        return self._closing
-
-    @property
-    def client(self) -> Client:
-        """The current client; use it on the loop."""
-        return self._client
-
-    @property
     def jetstream(self) -> JetStreamContext:
-        return self._client.jetstream(timeout=REQUEST_SECONDS)
+        return self.client.jetstream(timeout=REQUEST_SECONDS)
 
     async def persist(
         self, operation: Callable[[], Awaitable[T]], *, seconds: float = OPERATION_SECONDS, waiting: str = ""
@@ -145,12 +136,12 @@ class LogConnection:
 
     @property
     def server(self) -> tuple[str, str]:
-        info = self._client._server_info  # noqa: SLF001 - the client says the version only
+        info = self.client._server_info  # noqa: SLF001 - the client says the version only
         return info.get("server_name", ""), info.get("version", "")
 
     @property
     def offers_jetstream(self) -> bool:
-        return bool(self._client._server_info.get("jetstream"))  # noqa: SLF001
+        return bool(self.client._server_info.get("jetstream"))  # noqa: SLF001
 
     async def wait_connected(self, seconds: float) -> bool:
         await wait_at_most(seconds, self._connected.wait())
@@ -159,7 +150,7 @@ class LogConnection:
     async def subscribe(self, subject: str, callback: Callback) -> None:
         """Receive the messages of a subject, for as long as the connection is open and through all reconnections."""
         self._subscriptions[subject] = callback
-        self._subscribed[subject] = await self._client.subscribe(subject, cb=callback)
+        self._subscribed[subject] = await self.client.subscribe(subject, cb=callback)
 
     async def unsubscribe(self, subject: str) -> None:
         self._subscriptions.pop(subject, None)
@@ -228,13 +219,13 @@ class LogConnection:
         except BaseException:
             await _discard(client)
             raise
-        self._client = client
+        self.client = client
         await self._on_connected()
 
     async def _replace_closed_clients(self) -> None:
-        while not self._closing:
+        while not self.closed:
             await asyncio.sleep(RECONNECT_SECONDS)
-            if self._client.is_closed:
+            if self.client.is_closed:
                 self._connected.clear()
                 try:
                     await self._connect_client()
@@ -247,7 +238,7 @@ class LogConnection:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=PAUSE_SECONDS)
-        await _discard(self._client)
+        await _discard(self.client)
         await asyncio.sleep(0)
 
     async def _report(self, error: Exception) -> None:
@@ -261,12 +252,12 @@ class LogConnection:
         self._connected.set()
         log.info(
             "connected to a server of the log",
-            server=str(self._client.connected_url and self._client.connected_url.netloc),
+            server=str(self.client.connected_url and self.client.connected_url.netloc),
         )
 
     async def _on_disconnected(self) -> None:
         self._connected.clear()
-        if not self._closing:
+        if not self.closed:
             log.warning("disconnected from the servers of the log", error=self._last_error)
 
 

@@ -17,6 +17,7 @@ from flowhook.errors import InvalidError
 PREFIX: Final = "OTEL_"
 GRPC: Final = "grpc"
 HTTP: Final = "http/protobuf"
+EXPORTERS: Final = {GRPC: "opentelemetry.exporter.otlp.proto.grpc", HTTP: "opentelemetry.exporter.otlp.proto.http"}
 
 _SAMPLERS: Final[Mapping[str, float | None]] = {"always_on": 1.0, "always_off": 0.0, "traceidratio": None}  # None: ARG
 _PARENT_BASED: Final = "parentbased_"
@@ -56,7 +57,7 @@ def configured(variables: Mapping[str, str] | None = None, *, enabled: bool) -> 
         if found.get(f"{prefix}_COMPRESSION", "gzip").strip().lower() not in _COMPRESSIONS[protocol]:
             raise _invalid(f"with {protocol}, {prefix}_COMPRESSION is {' or '.join(_COMPRESSIONS[protocol])}, or unset")
         _between(found, f"{prefix}_TIMEOUT", "10", _MAX_TIMEOUT)
-    if not all(find_spec(name) for name in ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter")):
+    if not all(map(_is_installed, ("opentelemetry.sdk", EXPORTERS[protocol]))):
         raise _invalid("FLOWHOOK_TRACES needs packages: install flowhook[otel], or unset it")
     size = _number(found, "OTEL_BSP_MAX_QUEUE_SIZE", 2048)
     return TracesConfiguration(
@@ -67,6 +68,13 @@ def configured(variables: Mapping[str, str] | None = None, *, enabled: bool) -> 
         delay=_number(found, "OTEL_BSP_SCHEDULE_DELAY", 5000) / 1000,
         variables=found,
     )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # one that it is in is not
+        return False
 
 
 def _ratio(variables: Mapping[str, str]) -> float:

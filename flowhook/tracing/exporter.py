@@ -24,7 +24,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 
 import flowhook
 from flowhook.process import logs
-from flowhook.tracing.configuration import GRPC, TracesConfiguration
+from flowhook.tracing.configuration import EXPORTERS, TracesConfiguration
 from flowhook.tracing.context import TraceContext
 from flowhook.tracing.spans import Span
 
@@ -141,8 +141,8 @@ def _context(context: TraceContext) -> SpanContext:
 
 
 def _exporter_of(configuration: TracesConfiguration) -> SpanExporter:
-    name = "grpc" if configuration.protocol == GRPC else "http"
-    made: SpanExporter = import_module(f"opentelemetry.exporter.otlp.proto.{name}.trace_exporter").OTLPSpanExporter()
+    exporters = import_module(f"{EXPORTERS[configuration.protocol]}.trace_exporter")
+    made: SpanExporter = exporters.OTLPSpanExporter()
     return made
 
 

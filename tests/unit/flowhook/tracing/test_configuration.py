@@ -6,7 +6,8 @@ import pytest
 from support.cases import cases
 
 from flowhook.errors import InvalidError
-from flowhook.tracing.configuration import GRPC, HTTP, configured
+from flowhook.tracing import configuration
+from flowhook.tracing.configuration import EXPORTERS, GRPC, HTTP, configured
 
 OVER_GRPC = {"OTEL_EXPORTER_OTLP_PROTOCOL": GRPC}
 
@@ -76,6 +77,21 @@ def test_the_protocol_of_traces_goes_before_that_of_all_signals():
 )
 def test_what_the_exporter_of_the_protocol_knows_is_supported(variables):
     assert configured(variables, enabled=True) is not None
+
+
+@cases("missing", ["opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter.otlp", EXPORTERS[GRPC]])
+def test_what_is_not_installed_is_to_be_installed(monkeypatch, missing):
+    def find(name):
+        if name == missing:
+            return None
+        if name.startswith(f"{missing}."):
+            raise ModuleNotFoundError(name)
+        return name
+
+    monkeypatch.setattr(configuration, "find_spec", find)
+    with pytest.raises(InvalidError, match=r"install flowhook\[otel\]"):
+        configured(OVER_GRPC, enabled=True)
+    assert configured(OVER_GRPC, enabled=False) is None
 
 
 def test_headers_of_the_exporter_are_not_shown():

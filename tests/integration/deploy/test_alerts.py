@@ -25,6 +25,7 @@ from support.patience import PATIENCE, wait_until
 from support.prometheus import Prometheus, promtool
 
 from harness import dashboards
+from router.storage.backups.targets import file_name, locked_directory
 
 RUNBOOK = pages.DOCS / "runbook.md"
 THRESHOLDS = {"FlowhookQueueOld": {"> 300": "> 5"}}
@@ -126,7 +127,12 @@ class Place:
         data = folder / "data"
         self.disk = SmallDisk(folder / "disk", data)
         ends.callback(self.disk.close)
-        self.cluster = Up(data, "--flows", folder, "--edges", "1", "--runners", "1", FLOWHOOK_LEASE_SECONDS=5)
+        backups = folder / "backups"
+        backups.mkdir()
+        (backups / file_name(86_400)).touch()
+        ends.enter_context(locked_directory(backups))  # as another backup does that hangs
+        variables = {"FLOWHOOK_LEASE_SECONDS": 5, "FLOWHOOK_BACKUP_TARGET": backups}
+        self.cluster = Up(data, "--flows", folder, "--edges", "1", "--runners", "1", **variables)
         ends.callback(self.cluster.close)
         self.spare = subprocess.Popen(
             [sys.executable, "-P", "-m", "cli", "runner", "--process-name", "runner-2"],
@@ -141,6 +147,7 @@ class Place:
         ends.callback(self.prometheus.close)
         replaced = {transcripts.DOCUMENTED_URL: self.cluster.where["http_url"]}
         replaced |= {"http://127.0.0.1:8081": self.admin, "127.0.0.1:50051": self.cluster.where["grpc_address"]}
+        replaced |= {"/backup": str(backups)}
         self.shell = transcripts.Shell(folder, replaced)
         for what in ('flowhook_up{process="runner-2"} == 1', "flowhook_runners_connected == 2"):
             wait_until(lambda what=what: self.prometheus.query(what), what)
@@ -267,6 +274,11 @@ def test_a_token_that_expires(place):
     assert alert["labels"]["token"] == "ci"
     check_runbook(place, "FlowhookCredentialExpires")
     place.prometheus.until_no_alert("FlowhookCredentialExpires")
+
+
+def test_backups_that_fail(place):
+    place.prometheus.until_alert("FlowhookBackupOld")
+    check_runbook(place, "FlowhookBackupOld")
 
 
 def test_the_dashboards_show_the_cluster(place):

@@ -338,7 +338,7 @@ async def test_the_child_reports_itself_with_its_metrics(router, served):
     await router.run(stream, "quick")
     report = await router.until(
         lambda: next(
-            (item for item in router.reports if b'flowhook_executions_total{outcome="completed"} 1.0' in item.metrics),
+            (item for item in router.reports if b'flowhook_attempts_total{outcome="completed"} 1.0' in item.metrics),
             None,
         )
     )

@@ -62,10 +62,10 @@ def test_each_counts_what_its_role_does_and_nothing_else(cluster):
         with urllib.request.urlopen(f"{cluster.where['admin_url']}/metrics") as answer:
             return {line.partition("{")[0] for line in answer.read().decode().splitlines() if f'"{name}"' in line}
 
-    wait_until(lambda: "flowhook_executions_running" in series("runner-1"), "the runner reports its metrics")
+    wait_until(lambda: "flowhook_attempts_running" in series("runner-1"), "the runner reports its metrics")
     for name in ("edge-1", "router-1"):
         assert "process_cpu_seconds_total" in series(name)
-        assert "flowhook_executions_running" not in series(name)
+        assert "flowhook_attempts_running" not in series(name)
 
 
 def test_one_that_dies_is_forked_again_and_so_are_all_with_the_one_that_forks(flows, tmp_path):

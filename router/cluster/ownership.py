@@ -123,7 +123,7 @@ class KnownOwner:
 class Ownership:
     """The state machine of one router and one shard, from when it starts to listen to the others."""
 
-    def __init__(self, router: str, now: float, *, expire_seconds: float = EXPIRE_SECONDS) -> None:
+    def __init__(self, router: str, now: float) -> None:
         self.router = router
         self.state = MemberState.FOLLOWING
         self.epoch = 0  # number of the ownership, while it owns the shard; else of the last one known
@@ -134,13 +134,12 @@ class Ownership:
         self._cut_off_since: float | None = None
         self._yields: deque[float] = deque(maxlen=MAX_YIELDS)
         self._heir = ""
-        self._expire = expire_seconds
         self._can_claim = False
         self._resumes = False
         self._stopping = False
         self._peers: dict[str, _Peer] = {}
         self._owner: RouterRecord | None = None
-        self._free_since = now + expire_seconds
+        self._free_since = now + EXPIRE_SECONDS
         self._not_before = now
         self._last_look = now
         self._claim = (0, 0)
@@ -182,13 +181,13 @@ class Ownership:
             if record.state.owns and record.epoch > self.epoch:
                 self._owner = record
                 self.lose()
-                self._free_since = now + self._expire
+                self._free_since = now + EXPIRE_SECONDS
         elif record.state.owns:
             if record.epoch >= self.epoch:
                 if record.epoch > self.epoch:
                     self._heir = ""
                 self._owner, self.epoch = record, record.epoch
-                self._free_since = now + self._expire
+                self._free_since = now + EXPIRE_SECONDS
         elif self._owner is not None and self._owner.router == record.router:
             if record.yielded == self._owner.epoch and record.successor:
                 self._heir = record.successor
@@ -210,13 +209,13 @@ class Ownership:
         self._can_claim = current
         if epoch > self.epoch and not self.owns:  # an owner that was not heard yet, and is to be heard now
             self.epoch = epoch
-            self._free_since = now + self._expire
+            self._free_since = now + EXPIRE_SECONDS
         self._resumes = own and current and epoch == self.epoch and self._owner is None
 
     def due(self, now: float) -> bool:
         """Whether to claim now; then the state is CLAIMING. Call it several times within the expiry."""
-        if now - self._last_look > self._expire / 2:  # this process was stopped: it could not hear the others meanwhile
-            self._free_since = max(self._free_since, now + self._expire)
+        if now - self._last_look > EXPIRE_SECONDS / 2:  # this process was stopped: it could not hear the others
+            self._free_since = max(self._free_since, now + EXPIRE_SECONDS)
         self._last_look = now
         # an owner that was started again need not wait for itself to be silent
         free = now if self._resumes else self._free_since + RANK_SECONDS * self._rank(now)
@@ -264,13 +263,13 @@ class Ownership:
         if self._owner is None or self._owner.epoch < self.epoch:
             self._owner = None
             # the others come first, and who was named is waited for, however busy its machine is
-            self._free_since = now + self._expire + (HEIR_SECONDS if self.successor else 0.0)
+            self._free_since = now + EXPIRE_SECONDS + (HEIR_SECONDS if self.successor else 0.0)
         self._move(OwnershipEvent.DONE)
         self._follow(now)
 
     def makes_snapshots(self, now: float) -> bool:
         """Whether this router is the one that makes snapshots: the first standby, or an owner without a standby."""
-        candidates = any(peer.record.candidate and now - peer.heard <= self._expire for peer in self._peers.values())
+        candidates = any(peer.record.candidate and now - peer.heard <= EXPIRE_SECONDS for peer in self._peers.values())
         return (self.candidate and self._rank(now) == 0) or (self.state is MemberState.SERVING and not candidates)
 
     # --- decisions --------------------------------------------------------------------------------------------------
@@ -307,7 +306,7 @@ class Ownership:
 
     def _candidates(self, now: float) -> Iterator[tuple[str, RouterRecord]]:
         for name, peer in self._peers.items():
-            if peer.record.candidate and now - peer.heard <= self._expire:
+            if peer.record.candidate and now - peer.heard <= EXPIRE_SECONDS:
                 yield name, peer.record
 
     def _rank(self, now: float) -> int:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import typer
 
+from cli.execution_tables import duration
 from cli.operation_commands import OperationCall, command
 from cli.output import print_json, print_table
 from operations import table
@@ -20,12 +21,8 @@ def _count(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def _seconds(value: float) -> str:
-    return f"{value * 1000:,.0f} ms" if value < 1 else f"{value:,.1f} s"
-
-
 def _mebibytes(value: float) -> str:
-    return f"{value / 2**20:,.1f} MiB"
+    return f"{value / 2**20:,.1f} MiB" if value else "-"  # not known then
 
 
 ROWS: Final[tuple[tuple[str, str, Callable[[float], str]], ...]] = (
@@ -33,11 +30,11 @@ ROWS: Final[tuple[tuple[str, str, Callable[[float], str]], ...]] = (
     ("completed", "completed", _count),
     ("faulted", "faulted", _count),
     ("cancelled", "cancelled", _count),
-    ("latency p50", "latency_p50", _seconds),
-    ("latency p99", "latency_p99", _seconds),
-    ("wait p99", "wait_p99", _seconds),
+    ("latency p50", "latency_p50", duration),
+    ("latency p99", "latency_p99", duration),
+    ("wait p99", "wait_p99", duration),
     ("pending", "pending", _count),
-    ("oldest pending", "oldest_pending", _seconds),
+    ("oldest pending", "oldest_pending", duration),
     ("retrying", "retrying", _count),
     ("incidents", "incidents", _count),
     ("storage", "storage_bytes", _mebibytes),

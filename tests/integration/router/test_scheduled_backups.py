@@ -3,6 +3,7 @@
 import asyncio
 
 import psutil
+from support.patience import until
 from support.stored_executions import populate
 
 from flowhook.process.settings import RouterSettings
@@ -60,10 +61,10 @@ async def test_a_backup_ends_with_the_router(tmp_path):
     storage, settings = await used(tmp_path / "data"), settings_of(tmp_path)
     before = {child.pid for child in psutil.Process().children()}
     making = asyncio.create_task(run_program(settings, "make"))
-    async with asyncio.timeout(60):
-        while not (tmp_path / "backups").exists() and not making.done():
-            await asyncio.sleep(0.01)
-    making.cancel()
-    await asyncio.wait({making})
+    try:
+        await until(lambda: (tmp_path / "backups").exists() or making.done())
+    finally:
+        making.cancel()
+        await asyncio.wait({making})
     assert {child.pid for child in psutil.Process().children()} <= before
     await storage.close()

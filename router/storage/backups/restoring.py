@@ -5,7 +5,8 @@ first, and never removed. Of a log that still has the records after the backup, 
 a time.
 
 Leases do not outlive a restore. The storage continues in an epoch that none before had, and each unfinished execution
-in a term that none before had: what a runner still does for the lost state is refused, and runs again.
+in a term that none before had: what a runner still does for the lost state is refused, and runs again. Nor do
+revisions of the registry: edges that watch it read all flows again.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ class Restoring:
         position = manifest.position if self.since is None else self._apply_records(self.since, work, manifest)
         with closing(connect_writer(database)) as connection:
             connection.execute("DROP TABLE IF EXISTS applied")
-            void_leases(connection, int(time.time()))
+            begin_anew(connection, int(time.time()))
             executions, names = count_executions(connection), named_blobs(connection)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         missing = sum(not (work / BLOBS / name).exists() for name in names)
@@ -196,8 +197,11 @@ class Restoring:
         return follower.position.position
 
 
-def void_leases(connection: apsw.Connection, now: int) -> None:
-    """Begin an epoch, and terms of unfinished executions, that are later than all before; `now`: Unix time (s)."""
+def begin_anew(connection: apsw.Connection, now: int) -> None:
+    """Begin an epoch, terms of unfinished executions, and changes of the registry, that are later than all before.
+
+    `now`: Unix time (s). Who watches the registry since before begins anew: revisions mean something else now.
+    """
     with connection:
         connection.execute(
             "INSERT INTO counter (name, value) VALUES ('epoch', ?1)"
@@ -205,6 +209,11 @@ def void_leases(connection: apsw.Connection, now: int) -> None:
             (now,),
         )
         connection.execute("UPDATE execution SET term = max(term + 1, ?) WHERE end_time_ms = ?", (now, UNENDED))
+        connection.execute(
+            "INSERT INTO registry_change SELECT max(coalesce(max(revision), 0) + 2, ?), '', '' FROM registry_change",
+            (now,),
+        )
+        connection.execute("DELETE FROM registry_change WHERE revision < (SELECT max(revision) FROM registry_change)")
 
 
 def _find(log: CommitLog, after: int, until: UntilPoint) -> int:

@@ -72,7 +72,7 @@ def rows(path):
         connection.execute("UPDATE counter SET value = 0 WHERE name = 'epoch'")
         connection.execute("UPDATE execution SET term = 0 WHERE end_time_ms = ?", (UNENDED,))
         found = tables(connection)
-    del found["rejection"]
+    del found["rejection"], found["registry_change"]
     return found
 
 

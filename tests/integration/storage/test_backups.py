@@ -17,7 +17,7 @@ from support.fake_log import FakeLog
 from support.replica import tables
 from support.stored_executions import LARGE, populate
 
-from flowhook.errors import ConflictError, FlowhookError, InvalidError, UnavailableError
+from flowhook.errors import ConflictError, FlowhookError, InvalidError, OutOfRangeError, UnavailableError
 from flowhook.events import ids
 from flowhook.model import Status
 from router.scheduling.leases import LeaseTable
@@ -89,6 +89,7 @@ def content(path):
     try:
         connection.execute("BEGIN")
         connection.execute("UPDATE counter SET value = 0 WHERE name = 'epoch'")
+        connection.execute("DELETE FROM registry_change")
         connection.execute("UPDATE execution SET term = 0 WHERE end_time_ms = ?", (UNENDED,))
         return tables(connection)
     finally:
@@ -153,6 +154,22 @@ async def test_a_restored_storage_works_and_no_lease_of_before_is_good_in_it(sto
         assert (await owned.work([appended.seq]))[appended.seq].payload == LARGE
     finally:
         await reopened.close()
+
+
+async def test_who_watched_the_registry_before_a_restore_begins_anew(storage, database, maker, target, empty):
+    await storage.registry.set_secret("one", b"sealed", now_ms=1)
+    maker.of_database(database, target)
+    restore(target, empty)
+    restored = await open_storage(empty)
+    for number in range(9):  # as many as edges have seen of what is lost
+        await restored.registry.set_secret(f"new-{number}", b"sealed", now_ms=1)
+    latest = await restored.registry.revision()
+    for seen in range(1, 10):
+        with pytest.raises(OutOfRangeError) as raised:
+            await restored.registry.changes(after_revision=seen)
+        assert raised.value.reason == "REVISION_COMPACTED"
+    assert [each.secret_name for each in await restored.registry.changes(after_revision=latest - 1)] == ["new-8"]
+    await restored.close()
 
 
 async def unfinished_of(state):

@@ -375,7 +375,7 @@ async def test_a_retry_is_said_on_the_page_in_the_list_and_by_the_api(viewer, op
     assert "Try now" not in await page(viewer, execution_id, "view=compact")
     listed = await viewer.get("/executions?flow=retried")
     assert "Tried 2 times, next" in listed.text
-    assert "· Away" in listed.text
+    assert "<span>Away" in listed.text
     shown = orjson.loads((await viewer.get(f"/api/executions/{execution_id}")).body)
     assert (shown["status"], shown["error"], shown["attempts"]) == ("waiting", None, 1)
     assert (shown["retry"]["tries"], shown["retry"]["others"]) == (2, 1)

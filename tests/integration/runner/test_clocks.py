@@ -72,7 +72,7 @@ async def attempts(client, total):
             for process in await client.cluster.processes():
                 for family in text_string_to_metric_families(process.metrics.decode()):
                     for sample in family.samples:
-                        if sample.name == "flowhook_executions_total" and process.role == "runner":
+                        if sample.name == "flowhook_attempts_total":
                             found[sample.labels["outcome"]] = int(sample.value)
             if found.get("completed", 0) >= total:
                 return found

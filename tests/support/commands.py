@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import io
 import json
 import logging
@@ -53,7 +54,8 @@ def flowhook(*arguments, stdin="", terminal=False, merged=False, **environment):
         patch.multiple(sys, **dict(zip(("stdin", "stdout", "stderr"), streams, strict=True))),
         _logging_restored(),
     ):
-        code = main([str(argument) for argument in arguments])
+        # in a context of its own: a command sets its --reason for all that follows in its process
+        code = contextvars.copy_context().run(main, [str(argument) for argument in arguments])
     out, err = (stream.buffer.getvalue().decode() for stream in streams[1:])
     return Result(code, out, err)
 

@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Seque
 from dataclasses import dataclass
 from typing import Any, Final
 
-import attrs
 import grpc
 import grpc.aio
 
@@ -87,22 +86,29 @@ class OwnerChannel:
             call.cancel()
 
 
-@attrs.define(eq=False, repr=False)
 class OwnerWatch:
     """Watches routers and knows the current ownership. Watching begins with the first call of `owner`."""
 
-    _addresses: Sequence[str]
-    _open_channel: Callable[[str], grpc.aio.Channel]  # to one of them, or to another owner
-    _silence_seconds: float = attrs.field(default=SILENCE_SECONDS, kw_only=True)
-    _reports: OwnerReports = attrs.field(init=False, factory=OwnerReports)
-    _routers: dict[str, list[RouterAddress]] = attrs.field(init=False, factory=dict)
-    _channels: dict[str, grpc.aio.Channel] = attrs.field(init=False, factory=dict)
-    _problems: dict[str, grpc.aio.AioRpcError | None] = attrs.field(init=False, factory=dict)
-    _watches: list[asyncio.Task[None]] = attrs.field(init=False, factory=list)
-    _changed: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
-    _ownership: OwnerChannel | None = attrs.field(init=False, default=None)
-    _serving: bool = attrs.field(init=False, default=False)
-    _closed: bool = attrs.field(init=False, default=False)
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        open_channel: Callable[[str], grpc.aio.Channel],
+        *,
+        silence_seconds: float = SILENCE_SECONDS,
+    ) -> None:
+        """Watch the routers at `addresses`; `open_channel` opens a channel to one of them, or to another owner."""
+        self._addresses = addresses
+        self._open_channel = open_channel
+        self._silence_seconds = silence_seconds
+        self._reports = OwnerReports()
+        self._routers: dict[str, list[RouterAddress]] = {}
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._problems: dict[str, grpc.aio.AioRpcError | None] = {}
+        self._watches: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
+        self._ownership: OwnerChannel | None = None
+        self._serving = False
+        self._closed = False
 
     async def owner(self, seconds: float) -> OwnerChannel:
         """Return the current ownership, as soon as its owner serves.

@@ -41,7 +41,7 @@ PLAIN_SUFFIX: Final = ".tar"  # end of the names of files that are not compresse
 SUFFIXES: Final = (".tar.zst", PLAIN_SUFFIX)
 COMPRESSION_LEVEL: Final = 3
 CHUNK_BYTES: Final = 1 << 20
-SYNC_BYTES: Final = 16 << 20  # between two syncs: a large one at the end would delay commits on the same disk
+SYNC_BYTES: Final = 1 << 20  # between two syncs: a large one at the end would delay commits on the same disk
 MAX_TEXT_BYTES: Final = 256 << 20  # largest size of a part that is read into memory: digests of two million blobs
 _NAMES: Final = re.compile(
     rf"{MANIFEST}|{DATABASE}|{TOKENS}|{SUMS}|{BLOBS}/[A-Za-z0-9_-]{{2}}/[A-Za-z0-9_-][A-Za-z0-9_.-]*"

@@ -46,8 +46,8 @@ from router.storage.replicated.snapshots import PAUSE_STEPS, vacuum_into, workin
 from router.storage.replicated.view import View, ViewPosition
 from router.storage.schema import BUSY_MS, FORMAT_VERSION, STATUSES, read_version
 
-WORK_SHARE: Final = 0.5  # share of the time in which it works
-SLICE_SECONDS: Final = 0.01  # longest time without a pause, but for single calls of SQLite and the system
+WORK_SHARE: Final = 0.25  # share of the time in which it works
+SLICE_SECONDS: Final = 0.003  # longest time without a pause, but for single calls of SQLite and the system
 MAX_PAUSE_SECONDS: Final = 0.5
 PROGRESS_SECONDS: Final = 2.0  # between two reports
 ATTEMPTS: Final = 3  # to read a log that is purged meanwhile
@@ -67,7 +67,7 @@ class BackupMade:
 
 @attrs.define(eq=False, repr=False)
 class Pace:
-    """Sleeps about as long as it worked, and reports now and then what is done."""
+    """Sleeps three times as long as it worked, and reports now and then what is done."""
 
     _report: Report
     _share: float = attrs.field(default=WORK_SHARE, kw_only=True)

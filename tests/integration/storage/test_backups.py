@@ -672,12 +672,12 @@ def test_operators_can_read_a_backup_with_their_own_tools(tmp_path):
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=tmp_path, check=True)
 
 
-def test_half_of_the_time_is_slept():
+def test_three_quarters_of_the_time_are_slept():
     now, slept, lines = [0.0], [], []
     pace = Pace(lines.append, clock=lambda: now[0], sleep=lambda seconds: slept.append(round(seconds, 6)))
     pace.describe = lambda: "half"
-    for worked in (0.004, 0.004, 0.004, 0.03, 3.0):
+    for worked in (0.002, 0.002, 0.03, 3.0):
         now[0] += worked
         pace.pause()
-    assert slept == [0.012, 0.03, 0.5]
+    assert slept == [0.012, 0.09, 0.5]
     assert lines == ["half"]

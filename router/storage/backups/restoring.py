@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -38,11 +38,9 @@ from router.storage.errors import translate
 from router.storage.formats import migrate_view
 from router.storage.replicated.batch import decode
 from router.storage.replicated.follower import Follower
-from router.storage.replicated.migration import Migration, transfer_all
-from router.storage.replicated.snapshots import working_directory
+from router.storage.replicated.migration import Migration, locked_directory, transfer_all
 from router.storage.replicated.view import View, ViewPosition
 from router.storage.schema import FORMAT_VERSION, UNENDED, connect_writer
-from router.storage.storage import DataLock
 
 ASIDE: Final = "before-restore-"  # beginning of the name of the directory of what was there before
 WAIT_SECONDS: Final = 0.5  # how long one read of the log waits for records
@@ -241,19 +239,13 @@ def _find(log: CommitLog, after: int, until: UntilPoint) -> int:
     return end
 
 
-@contextmanager
-def _locked(database: Path) -> Iterator[Path]:
-    """Lock a database, and yield a private directory beside it; translate errors."""
+def _locked(database: Path) -> AbstractContextManager[Path]:
+    """Make the directory of a database, and lock it for a restore."""
     try:
         make_directory(database.parent)
-        lock = DataLock(database.with_name(f"{database.name}.lock"))
     except OSError as error:
         raise translate(error) from error
-    try:
-        with working_directory(database.parent / f".{database.name}.restore") as work:
-            yield work
-    finally:
-        lock.release()
+    return locked_directory(database, "restore")
 
 
 def _files(database: Path) -> list[Path]:

@@ -177,7 +177,7 @@ class Migration:
         """
         if not database.is_file():
             raise NotFoundError(f"there is no database at {database}", reason="DATABASE_NOT_FOUND")
-        with _working(database) as directory:
+        with locked_directory(database, "migration") as directory:
             migrate_file(database)
             connect_writer(database).close()  # checks what it is
             snapshots = SnapshotStore(self._replicated.objects, directory / "snapshots")
@@ -215,7 +215,7 @@ class Migration:
         if database.exists():
             raise ConflictError(f"{database} exists: name a file that does not", reason="DATABASE_EXISTS")
         make_directory(database.parent)
-        with _working(database) as work:
+        with locked_directory(database, "migration") as work:
             time.sleep(self._heartbeat_seconds)
             refuse_routers(self._replicated.heartbeats, self._heartbeat_seconds)
             self._report("restoring the newest snapshot, and applying the records after it")
@@ -309,14 +309,14 @@ def transfer_all(verb: str, names: Collection[str], transfer: Callable[[str], bo
 
 
 @contextlib.contextmanager
-def _working(database: Path) -> Iterator[Path]:
-    """Lock a database, and yield a private directory beside it, which is removed afterwards."""
+def locked_directory(database: Path, purpose: str) -> Iterator[Path]:
+    """Lock a database, and yield a private directory beside it, which is removed afterwards; translate errors."""
     try:
         lock = DataLock(database.with_name(f"{database.name}.lock"))
     except OSError as error:
         raise translate(error) from error
     try:
-        with working_directory(database.parent / f".{database.name}.migration") as directory:
+        with working_directory(database.parent / f".{database.name}.{purpose}") as directory:
             yield directory
     finally:
         lock.release()

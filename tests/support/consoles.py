@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 from support.patience import PATIENCE
+from support.routers import running_router
 
 from admin import app
 from flowhook.process.process_state import ProcessState
@@ -89,3 +90,16 @@ async def running_console(router, *, target="", tracer=None, limits=None, **sett
     finally:
         lifecycle.stop.set()
         await serving
+
+
+@asynccontextmanager
+async def fresh_console(tmp_path):
+    """A cluster without flows, and an operator at its console."""
+    async with (
+        running_router(tmp_path / "data") as router,
+        router.client() as client,
+        running_console(router) as console,
+        console.browser() as browser,
+    ):
+        await browser.log_in(router.token("admin"))
+        yield router, client, browser

@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import re
 import time
-from contextlib import asynccontextmanager
 from html import unescape
 
 import orjson
@@ -14,9 +13,9 @@ import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from support.browsers import log_in
-from support.consoles import running_console
+from support.consoles import fresh_console
 from support.patience import PATIENCE
-from support.routers import flow, running_router
+from support.routers import flow
 from support.runners import attached
 
 from flowhook.client import channel
@@ -44,19 +43,6 @@ def rows(text):
     }
 
 
-@asynccontextmanager
-async def fresh(tmp_path):
-    """A cluster without flows, and an operator at its console."""
-    async with (
-        running_router(tmp_path / "data") as router,
-        router.client() as client,
-        running_console(router) as console,
-        console.browser() as browser,
-    ):
-        await browser.log_in(router.token("admin"))
-        yield router, client, browser
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def shop(router, client):
     """A flow with executions that completed, faulted and are pending; a paused one; one whose secrets are missing."""
@@ -73,7 +59,7 @@ async def shop(router, client):
 
 
 async def test_a_flow_that_is_silent_is_marked_in_the_list_and_on_its_page(tmp_path):
-    async with fresh(tmp_path) as (_, client, browser):
+    async with fresh_console(tmp_path) as (_, client, browser):
         await client.flows.apply([flow("shop", b"webhook: {auth: none, expect: {every: PT1S}}\n"), flow("other")])
         async with asyncio.timeout(PATIENCE):
             while not (found := rows((await browser.get("/flows?state=silent")).text)):
@@ -203,7 +189,7 @@ class TestSecrets:
 
 class TestFirstSteps:
     async def test_a_cluster_without_flows_leads_to_an_example(self, tmp_path):
-        async with fresh(tmp_path) as (router, client, browser):
+        async with fresh_console(tmp_path) as (router, client, browser):
             text = (await browser.get("/flows")).text
             assert "There are no flows yet" in text
             assert '<a class="button primary" href="/apply">' in text
@@ -227,7 +213,7 @@ class TestFirstSteps:
 
 
 async def test_hundreds_of_flows_are_listed_quickly_and_in_small_pages(tmp_path):
-    async with fresh(tmp_path) as (_, client, browser):
+    async with fresh_console(tmp_path) as (_, client, browser):
         await client.flows.apply([flow(f"flow-{number:04}", SIGNED) for number in range(300)])
         for number in range(100):
             await client.ingest(f"flow-{number:04}", {})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import re
-from contextlib import asynccontextmanager
 from html import unescape
 
 import orjson
@@ -13,8 +12,8 @@ import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from support.browsers import log_in, watched_tab
-from support.consoles import running_console
-from support.routers import flow, running_router
+from support.consoles import fresh_console
+from support.routers import flow
 from support.runners import attached
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -29,19 +28,6 @@ def stats(text):
         name: re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", shown))).strip()
         for name, shown in STAT.findall(text)
     }
-
-
-@asynccontextmanager
-async def fresh(tmp_path):
-    """A cluster without flows, and an operator at its console."""
-    async with (
-        running_router(tmp_path / "data") as router,
-        router.client() as client,
-        running_console(router) as console,
-        console.browser() as browser,
-    ):
-        await browser.log_in(router.token("admin"))
-        yield router, client, browser
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -128,7 +114,7 @@ class TestPage:
 
 
 async def test_without_a_flow_or_an_event_it_says_what_to_do_first(tmp_path):
-    async with fresh(tmp_path) as (_, client, browser):
+    async with fresh_console(tmp_path) as (_, client, browser):
         text = (await browser.get("/")).text
         assert "There are no flows yet" in text
         assert 'class="chart"' not in text

@@ -1,4 +1,4 @@
-"""What a Ctrl-C does while a process imports its code: it ends it at once, and silently.
+"""A Ctrl-C while a process still imports its code ends the process at once, without a traceback.
 
 As an exception it would print a traceback, and be lost where Python ignores exceptions, such as in callbacks of weak
 references, which imports have many of.

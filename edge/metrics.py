@@ -20,7 +20,7 @@ UNKNOWN: Final = "_unknown"  # label of the flow of requests for no flow
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 
-class FlowCounts:
+class FlowRefusals:
     """What is counted of a flow."""
 
     __slots__ = ("filtered", "rejected")
@@ -49,7 +49,7 @@ class EdgeMetrics:
     unreported: int = 0  # refused requests that could not be reported to the router
     checks: Counter[tuple[str, str, str]] = attrs.field(factory=Counter)  # of credentials: scheme, result and key
     handshakes: Counter[tuple[str, str]] = attrs.field(factory=Counter)  # provider and result
-    flows: Busiest[FlowCounts] = attrs.field(factory=lambda: Busiest(FlowCounts))
+    flows: Busiest[FlowRefusals] = attrs.field(factory=lambda: Busiest(FlowRefusals))
     unknown: Counter[str] = attrs.field(factory=Counter)  # requests for no flow, by reason
     # durations (s) of requests by method, route, status and reason (empty when the request was not refused)
     _responses: dict[tuple[str, str, int, str], Histogram] = attrs.field(init=False, factory=dict)

@@ -1,4 +1,4 @@
-"""What is counted for the busiest flows, each apart, and for all others together: metrics have a bounded size.
+"""Counters by flow for the metrics: one each for the 200 busiest flows, and one that all others share.
 
 The first `MAX_FLOWS` have a place at once. From then on, one that is asked for without a place is counted with the
 others, and noted; `rank`, which is called when metrics are collected, gives the busiest of those the places of flows
@@ -17,14 +17,14 @@ MAX_CANDIDATES: Final = 4096  # keys without a place that are noted between two 
 RANK_SECONDS: Final = 30.0  # between two rankings
 
 
-class Activity(Protocol):
+class Countable(Protocol):
     """What is counted of a key."""
 
     def activity(self) -> int:
         """Return how much was counted, in numbers that only grow."""
 
 
-C = TypeVar("C", bound=Activity)
+C = TypeVar("C", bound=Countable)
 
 
 class Busiest(Generic[C]):

@@ -16,7 +16,7 @@ from flowhook.model import Status
 from flowhook.model.overview import MINUTE_MS
 from flowhook.process.metric_table import OTHER
 from router.storage.model import LoggedEvent
-from router.storage.series import ALL, Counted, Durations, Mark, bucket_of
+from router.storage.series import ALL, Counted, Durations, SeriesMark, bucket_of
 
 MINUTES: Final = 60  # for which a flow's executions are counted
 # flows that are counted in one minute, and that have a last hour, about 1 KiB each: those beyond are counted together,
@@ -73,7 +73,7 @@ class CountedMinute(NamedTuple):
 
     minute: int  # Unix time in minutes
     flows: dict[str, Counts]  # `ALL` among them
-    mark: Mark
+    mark: SeriesMark
 
 
 class _Hour:
@@ -112,7 +112,7 @@ class FlowStatisticsCounter:
     def __init__(self, now_ms: int, *, max_flows: int = MAX_FLOWS) -> None:
         # Unix time from which the last hour is complete, at most an hour before now; it grows when flows make room
         self.since_ms = now_ms
-        self.mark = Mark(0, now_ms)
+        self.mark = SeriesMark(0, now_ms)
         self._max_flows = max_flows
         self._minute = now_ms // MINUTE_MS
         self._all = Counts()
@@ -127,7 +127,7 @@ class FlowStatisticsCounter:
         for _, event in events:
             (flows.get(event.flow_id) or self._counts(event.flow_id)).accepted += 1
         self._all.accepted += len(events)
-        self.mark = Mark(events[-1].seq, self.mark.end_time_ms)
+        self.mark = SeriesMark(events[-1].seq, self.mark.end_time_ms)
 
     def assigned(self, flow_id: str, seconds: float) -> None:
         """Count how long an execution that begins waited for that."""
@@ -161,7 +161,7 @@ class FlowStatisticsCounter:
             self._minute = minute
 
     def _close(self, end_time_ms: int) -> None:
-        self.mark = Mark(self.mark.seq, end_time_ms)
+        self.mark = SeriesMark(self.mark.seq, end_time_ms)
         if len(self._flows) > 1:
             self._over.append(CountedMinute(self._minute, self._flows, self.mark))
         self._all = Counts()

@@ -24,7 +24,7 @@ from flowhook.retrying import RETRY_SECONDS
 from router.dispatch import flow_statistics
 from router.dispatch.flow_statistics import STEP, Counts
 from router.dispatch.shard_runtime import ShardRuntime
-from router.storage.series import ALL, LEVELS, NOTHING, Counted, Mark, SeriesLog, merged, quantile
+from router.storage.series import ALL, LEVELS, NOTHING, Counted, SeriesLog, SeriesMark, merged, quantile
 
 # executions that are read after a start, newest first, for what was counted and not stored before it
 MAX_MISSING: Final = 100_000
@@ -45,7 +45,8 @@ class SeriesKeeper:
     _is_restored: bool = attrs.field(init=False, default=False)
     _is_failing: bool = attrs.field(init=False, default=False)
     _lock: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)  # held while what was counted is being stored
-    _mark: Mark = attrs.field(init=False, default=Mark())  # up to where executions are counted in what is stored
+    # up to where executions are counted in what is stored
+    _mark: SeriesMark = attrs.field(init=False, default=SeriesMark())
     _stores: int = attrs.field(init=False, default=0)  # how often `store` began
     _levels_lock: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)  # held while `_levels_read` is renewed
     _levels_read: tuple[float, dict[str, Counted]] = attrs.field(init=False, factory=lambda: (-inf, {}))
@@ -114,7 +115,9 @@ class SeriesKeeper:
                 if place % STEP == 0:
                     await asyncio.sleep(0)
         async with self._lock:
-            await self._save({key: counts.counted() for key, counts in missing.items()}, Mark(until_seq, started_ms))
+            await self._save(
+                {key: counts.counted() for key, counts in missing.items()}, SeriesMark(until_seq, started_ms)
+            )
             self._is_restored = True
             for place, (flow_id, minute, counted) in enumerate(await self._series.since(hour_ms // MINUTE_MS + 1)):
                 if place % STEP == 0:
@@ -151,7 +154,7 @@ class SeriesKeeper:
             if counted:
                 await self._save(counted, self._mark)
 
-    async def _save(self, counted: Mapping[tuple[str, int], Counted], mark: Mark) -> None:
+    async def _save(self, counted: Mapping[tuple[str, int], Counted], mark: SeriesMark) -> None:
         await self._series.save(counted, mark)
         self._mark = mark
 

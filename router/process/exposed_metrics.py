@@ -1,4 +1,4 @@
-"""What is read of a shard and its storage when metrics are collected; see `flowhook.process.metric_table`."""
+"""Gauges of the router: reads its queues, storage and log when metrics are collected; see `metric_table`."""
 
 from __future__ import annotations
 

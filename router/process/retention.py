@@ -113,7 +113,7 @@ class _StoredFlow:
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
-class Retention(TriggerSink):
+class RetentionKeeper(TriggerSink):
     """Removes what is past retention. Register flows with `react`, then let `run` run beside the server."""
 
     _settings: RouterSettings

@@ -44,7 +44,7 @@ from router.metrics import RouterMetrics
 from router.process.backup_schedule import BackupSchedule
 from router.process.exposed_metrics import expose_shard
 from router.process.grpc_server import add_service, bind, enable_reflection, new_server, service_names
-from router.process.retention import Retention
+from router.process.retention import RetentionKeeper
 from router.rejections.received_requests import ReceivedRequests
 from router.rejections.rejection_acceptance import OriginalSeal, RejectionAcceptance
 from router.rejections.verifier_pool import VerifierPool
@@ -139,7 +139,7 @@ class OwnedShard:
         join_trigger = JoinTrigger(parts, runtime.events, starter)
         publisher = EventPublisher(parts, runtime.events, join_trigger, starter)
         silence_watch = SilenceWatch(parts, storage.silences, publisher, _now_ms())
-        retention = Retention(
+        retention = RetentionKeeper(
             settings=settings,
             state=state,
             bodies=storage.bodies,

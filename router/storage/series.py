@@ -73,7 +73,7 @@ _LEVELS: Final = 9
 NOTHING: Final = Counted()
 
 
-class Mark(NamedTuple):
+class SeriesMark(NamedTuple):
     """Up to where executions are counted in what is stored."""
 
     seq: int = 0  # the last one that was accepted
@@ -147,7 +147,7 @@ def _add(connection: apsw.Connection, flow_id: str, level: int, minute: int, cou
     )
 
 
-def _save(connection: apsw.Connection, counted: Mapping[tuple[str, int], Counted], mark: Mark) -> None:
+def _save(connection: apsw.Connection, counted: Mapping[tuple[str, int], Counted], mark: SeriesMark) -> None:
     for (flow_id, minute), each in counted.items():
         _add(connection, flow_id, 0, minute, each)
     connection.executemany("INSERT OR REPLACE INTO counter (name, value) VALUES (?, ?)", zip(_MARK, mark, strict=True))
@@ -156,9 +156,9 @@ def _save(connection: apsw.Connection, counted: Mapping[tuple[str, int], Counted
 _MARK: Final = ("series_seq", "series_end_time_ms")  # names of counters
 
 
-def _mark(connection: apsw.Connection) -> Mark:
+def _mark(connection: apsw.Connection) -> SeriesMark:
     values = (connection.execute("SELECT value FROM counter WHERE name = ?", (name,)).get for name in _MARK)
-    return Mark(*(value or 0 for value in values))
+    return SeriesMark(*(value or 0 for value in values))
 
 
 def _flows(connection: apsw.Connection) -> list[str]:
@@ -287,7 +287,7 @@ class SeriesLog:
         """Whether a flow has series of its own, or would get them."""
         return self._own is None or flow_id in self._own or len(self._own) < self.max_flows
 
-    async def save(self, counted: Mapping[tuple[str, int], Counted], mark: Mark) -> None:
+    async def save(self, counted: Mapping[tuple[str, int], Counted], mark: SeriesMark) -> None:
         """Add what was counted of flows in minutes; afterwards everything up to `mark` is stored."""
         own = await self.own()
         found: dict[tuple[str, int], Counted] = {}

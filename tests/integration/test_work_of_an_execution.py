@@ -40,7 +40,7 @@ from flowhook.process import logs
 from flowhook.wire import convert
 from router.dispatch import state_writer
 from router.flows.series_keeper import SeriesKeeper
-from router.process.retention import Retention
+from router.process.retention import RetentionKeeper
 from runner.worker import execution_driver
 
 RENEW = "FLOWHOOK_RENEW_WORK"
@@ -68,7 +68,7 @@ def _untimed(monkeypatch):
     """
     monkeypatch.setattr(execution_driver, "TURN_SECONDS", math.inf)
     monkeypatch.setattr(state_writer, "STARTED_DELAY", 3600.0)
-    for keeper in (SeriesKeeper, Retention):
+    for keeper in (SeriesKeeper, RetentionKeeper):
         monkeypatch.setattr(keeper, "run", _idle)
 
 

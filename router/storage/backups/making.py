@@ -66,7 +66,7 @@ class BackupMade:
 
 
 @attrs.define(eq=False, repr=False)
-class Pace:
+class BackupPace:
     """Sleeps three times as long as it worked, and reports now and then what is done."""
 
     _report: Report
@@ -126,7 +126,7 @@ class BackupMaker:
         with self._working(target, database.parent) as work, working_directory(links_path) as links:
             blobs = _BlobLinks(database.parent / "blobs", links)
             blobs.link(_read_names(database))
-            copy, pace = work / DATABASE, Pace(self.report, share=self.share)
+            copy, pace = work / DATABASE, BackupPace(self.report, share=self.share)
             progress = _CopyProgress(database, copy)
             pace.describe, pace.step = progress.describe, progress.sync
             now_ms = time.time_ns() // 1_000_000
@@ -143,7 +143,7 @@ class BackupMaker:
             ConflictError: its beginning is missing (`LOG_INCOMPLETE`); and as `of_database` does.
         """
         with self._working(target) as work:
-            view, pace = View(work / "view"), Pace(self.report, share=self.share)
+            view, pace = View(work / "view"), BackupPace(self.report, share=self.share)
             self.report("restoring the newest snapshot, and applying the records after it")
             now_ms = time.time_ns() // 1_000_000
             _catch_up(replicated, view, work / "snapshots")
@@ -175,7 +175,7 @@ class BackupMaker:
         names: set[str],
         blob: Callable[[str], Path],
         target: Path,
-        pace: Pace,
+        pace: BackupPace,
         *,
         time_ms: int,
         key: str = "",
@@ -279,7 +279,7 @@ def _read_names(database: Path) -> set[str]:
         return named_blobs(connection)
 
 
-def _describe(copy: Path, pace: Pace, *, time_ms: int, blobs: int, missing: int, key: str) -> Manifest:
+def _describe(copy: Path, pace: BackupPace, *, time_ms: int, blobs: int, missing: int, key: str) -> Manifest:
     """Check a copy and describe it."""
     with closing(apsw.Connection(str(copy), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
         connection.set_progress_handler(pace.pause, PAUSE_STEPS)

@@ -1,4 +1,4 @@
-"""Where backups lie: in a directory, or under a prefix of an S3 bucket; and which of them are removed.
+"""Directories and S3 buckets that hold backups, and the policy by which old backups are removed from them.
 
 Only files with names of ours are listed and removed, so that others may be there, too.
 """

@@ -14,8 +14,8 @@ from router.storage.series import (
     LEVELS,
     NOTHING,
     Counted,
-    Mark,
     SeriesLog,
+    SeriesMark,
     bucket_of,
     merged,
     middle_of,
@@ -61,12 +61,12 @@ async def test_each_period_has_exactly_what_was_counted_at_any_time_and_after_a_
         counted[minute] += accepted
         greatest[minute] = pending
         each = Counted(accepted, pending=pending, waits={bucket_of(accepted): accepted})
-        await cluster.storage.series.save({("shop", minute): each, (ALL, minute): each}, Mark(number, minute))
+        await cluster.storage.series.save({("shop", minute): each, (ALL, minute): each}, SeriesMark(number, minute))
         if number % 3 == 0:
             await age(cluster.storage.series, minute)
         if number == 130:
             await cluster.restart()
-            assert await cluster.storage.series.mark() == Mark(number, minute)
+            assert await cluster.storage.series.mark() == SeriesMark(number, minute)
         if number % 20:
             continue
         for flow_id in ("shop", ALL):
@@ -83,9 +83,9 @@ async def test_each_period_has_exactly_what_was_counted_at_any_time_and_after_a_
 async def test_minutes_that_come_again_have_the_counts_of_both(cluster):
     series = cluster.storage.series
     for accepted in (3, 4):
-        await series.save({(ALL, START): Counted(accepted, pending=accepted, waits={8: 1})}, Mark())
+        await series.save({(ALL, START): Counted(accepted, pending=accepted, waits={8: 1})}, SeriesMark())
     await age(series, START + 10 * DAY)
-    await series.save({(ALL, START): Counted(5)}, Mark())  # its minute has moved on meanwhile
+    await series.save({(ALL, START): Counted(5)}, SeriesMark())  # its minute has moved on meanwhile
     await age(series, START + 10 * DAY)
     _, _, found = await read(series, ALL, START, Period.MONTH)
     assert [(each.accepted, each.pending, each.waits) for each in found.values()] == [(12, 4, {8: 2})]
@@ -95,9 +95,9 @@ async def test_flows_beyond_the_bound_are_counted_together_and_in_all_flows(clus
     flows = [f"flow-{number}" for number in range(5)]
     await apply(cluster, *flows)
     series = SeriesLog(cluster.storage.writer, cluster.storage._queries, 3)
-    await series.save({("flow-0", START): Counted(1), ("flow-1", START): Counted(1)}, Mark())
+    await series.save({("flow-0", START): Counted(1), ("flow-1", START): Counted(1)}, SeriesMark())
     series = SeriesLog(cluster.storage.writer, cluster.storage._queries, 3)  # of the next router
-    await series.save({(flow, START + 1): Counted(1) for flow in [*reversed(flows), ALL]}, Mark())
+    await series.save({(flow, START + 1): Counted(1) for flow in [*reversed(flows), ALL]}, SeriesMark())
     found = await series.since(START)
     assert sorted(found) == [
         (OTHER, START + 1, Counted(2)),
@@ -112,10 +112,10 @@ async def test_flows_beyond_the_bound_are_counted_together_and_in_all_flows(clus
 async def test_the_series_of_a_deleted_flow_are_removed_and_its_place_is_free(cluster):
     await apply(cluster, "shop", "bank")
     series = SeriesLog(cluster.storage.writer, cluster.storage._queries, 1)
-    await series.save({("shop", START): Counted(1), (ALL, START): Counted(1)}, Mark())
+    await series.save({("shop", START): Counted(1), (ALL, START): Counted(1)}, SeriesMark())
     await cluster.registry.delete_flow("shop")
     await age(series, START)
-    await series.save({("bank", START): Counted(2), (ALL, START): Counted(2)}, Mark())
+    await series.save({("bank", START): Counted(2), (ALL, START): Counted(2)}, SeriesMark())
     assert await series.since(START) == [("bank", START, Counted(2))]
     _, _, found = await read(series, ALL, START, Period.HOUR)
     assert found[START].accepted == 3
@@ -130,7 +130,7 @@ async def test_a_flow_takes_a_bounded_number_of_rows_and_bytes_however_long_it_r
     last = START + 63 * DAY
     for day in range(START, last, DAY):
         step = 1 if day >= last - 3 * DAY else 60  # minutes of long ago have moved on, whatever their number was
-        await series.save({("shop", at): wide for at in range(day, day + DAY, step)}, Mark())
+        await series.save({("shop", at): wide for at in range(day, day + DAY, step)}, SeriesMark())
         await age(series, day + DAY)
     connection = cluster.storage._connection
     number = rows(cluster)
@@ -142,7 +142,7 @@ async def test_a_flow_takes_a_bounded_number_of_rows_and_bytes_however_long_it_r
     assert size < 2 * 2**20, size
     before = number
     for day in range(last, last + 5 * DAY, DAY):
-        await series.save({("shop", at): wide for at in range(day, day + DAY, 60)}, Mark())
+        await series.save({("shop", at): wide for at in range(day, day + DAY, 60)}, SeriesMark())
         await age(series, day + DAY)
     assert rows(cluster) <= before
 
@@ -150,7 +150,7 @@ async def test_a_flow_takes_a_bounded_number_of_rows_and_bytes_however_long_it_r
 async def test_one_transaction_moves_a_bounded_number_of_rows(cluster):
     await apply(cluster, "shop")
     series = cluster.storage.series
-    await series.save({("shop", START + at): Counted(1) for at in range(1500)}, Mark())
+    await series.save({("shop", START + at): Counted(1) for at in range(1500)}, SeriesMark())
     calls, following = 0, ""
     while following is not None:
         before = rows(cluster)

@@ -30,7 +30,7 @@ from flowhook.v1 import (
 from flowhook.v1 import ingest_service_pb2 as pb
 from flowhook.wire import status
 from router.flows.intake import fill_defaults, validate_and_serialize
-from router.process.retention import Retention
+from router.process.retention import RetentionKeeper
 
 BODY = bytes(range(256)) * 4096 + b"end"
 CHUNK = 100_000
@@ -418,7 +418,7 @@ async def test_what_no_event_named_in_an_hour_is_swept():
             return 0
 
     parts = dict.fromkeys(("state", "bodies", "registry"), Sweepable())
-    retention = Retention(settings=RouterSettings(), now_ms=lambda: 0, **parts)
+    retention = RetentionKeeper(settings=RouterSettings(), now_ms=lambda: 0, **parts)
     sweeping = asyncio.create_task(retention.run())
     async with asyncio.timeout(PATIENCE):
         await swept.wait()

@@ -23,7 +23,7 @@ from flowhook.model import Status
 from router.scheduling.leases import LeaseTable
 from router.storage.backups import archive
 from router.storage.backups.archive import BackupDamagedError, check_archive, extract
-from router.storage.backups.making import BackupMaker, Pace
+from router.storage.backups.making import BackupMaker, BackupPace
 from router.storage.backups.restoring import Restoring, UntilPoint
 from router.storage.backups.targets import file_name
 from router.storage.limits import REPLICATED_LIMITS
@@ -674,7 +674,7 @@ def test_operators_can_read_a_backup_with_their_own_tools(tmp_path):
 
 def test_three_quarters_of_the_time_are_slept():
     now, slept, lines = [0.0], [], []
-    pace = Pace(lines.append, clock=lambda: now[0], sleep=lambda seconds: slept.append(round(seconds, 6)))
+    pace = BackupPace(lines.append, clock=lambda: now[0], sleep=lambda seconds: slept.append(round(seconds, 6)))
     pace.describe = lambda: "half"
     for worked in (0.002, 0.002, 0.03, 3.0):
         now[0] += worked

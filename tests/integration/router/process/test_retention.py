@@ -20,7 +20,7 @@ from flowhook.limits import KIB, MIB
 from flowhook.model import Flow, Status
 from flowhook.process.settings import RouterSettings
 from router.flows.event_triggers import parse_triggers
-from router.process.retention import CONFIRM_MS, MAX_JUMP_MS, Retention, RetentionClock
+from router.process.retention import CONFIRM_MS, MAX_JUMP_MS, RetentionClock, RetentionKeeper
 from router.storage.blobs import named_blobs
 from router.storage.limits import RESERVE_BYTES, StorageLimits
 from router.storage.model import Ended, NewEvent, TurnKept
@@ -39,7 +39,7 @@ class Stored:
     def __init__(self, storage, state, **settings):
         self.storage, self.state, self.now_ms = storage, state, time.time_ns() // 1_000_000
         self._sweeps = 0
-        self.retention = Retention(
+        self.retention = RetentionKeeper(
             settings=RouterSettings(**{"retention_min_seconds": 60, **settings}),
             state=state,
             bodies=self,
@@ -307,7 +307,7 @@ from flowhook.events import ids
 from flowhook.model import Flow, Status
 from flowhook.process.settings import RouterSettings
 from router.flows.event_triggers import parse_triggers
-from router.process.retention import Retention
+from router.process.retention import RetentionKeeper
 from router.storage.model import Ended, NewEvent
 from router.storage import vacuum
 from router.storage.storage import open_storage
@@ -321,7 +321,7 @@ async def main():
     storage = await open_storage(pathlib.Path(sys.argv[1]))
     state = await storage.own()
     settings = RouterSettings(retention_bytes=4 << 20, retention_min_seconds=0)
-    retention = Retention(
+    retention = RetentionKeeper(
         settings=settings, state=state, bodies=storage.bodies, registry=storage.registry, now_ms=now_ms,
         look_seconds=0.001, block=16,
     )

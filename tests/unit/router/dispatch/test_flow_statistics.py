@@ -9,7 +9,7 @@ from flowhook.model.overview import MINUTE_MS
 from flowhook.process.metric_table import OTHER
 from router.dispatch.flow_statistics import IDLE, MINUTES, FlowActivity, FlowStatisticsCounter
 from router.storage.model import LoggedEvent, NewEvent
-from router.storage.series import ALL, Mark, bucket_of
+from router.storage.series import ALL, SeriesMark, bucket_of
 
 START = 28_000_000 * MINUTE_MS
 
@@ -101,7 +101,7 @@ async def test_a_minute_is_taken_once_and_the_current_one_only_on_demand(statist
     assert statistics.take(START + 100) is None
     [minute] = [statistics.take(START + MINUTE_MS)]
     assert (minute.minute, minute.flows["a"].accepted, minute.flows[ALL].accepted) == (START // MINUTE_MS, 2, 2)
-    assert minute.mark == Mark(1, START + MINUTE_MS)
+    assert minute.mark == SeriesMark(1, START + MINUTE_MS)
     await statistics.remember(minute)
     assert statistics.take(START + MINUTE_MS) is None
     accept(statistics, "a", START + MINUTE_MS)

@@ -324,12 +324,12 @@ async def test_a_process_that_died_idle_is_replaced(pool):
 
 
 async def test_one_that_somebody_else_killed_says_nothing_of_what_it_evaluated(pool):
+    expression = Evaluator().expression("[., 1] | add")
     async with pool.process("f") as evaluator:
-        process = evaluator.process
-    # nobody has noticed when it is asked
-    os.kill(process.pid, signal.SIGKILL)
-    with pytest.raises(EvaluationInterrupted):
-        await evaluate(pool, "[., 1] | add", 1)
+        # within the block: the pool would replace one whose death it has noticed
+        os.kill(evaluator.process.pid, signal.SIGKILL)
+        with pytest.raises(EvaluationInterrupted):
+            await evaluator.run(lambda: expression(1, scope(evaluator)), pool.threads)
     assert await evaluate(pool, "[., 1] | add", 1) == 2
 
 

@@ -41,7 +41,7 @@ PLAIN_SUFFIX: Final = ".tar"  # end of the names of files that are not compresse
 SUFFIXES: Final = (".tar.zst", PLAIN_SUFFIX)
 COMPRESSION_LEVEL: Final = 3
 CHUNK_BYTES: Final = 1 << 20
-SYNC_BYTES: Final = 1 << 20  # between two syncs: a large one at the end would delay commits on the same disk
+WRITEBACK_BYTES: Final = 1 << 18  # between two writebacks: a large one at the end would delay commits on the same disk
 MAX_TEXT_BYTES: Final = 256 << 20  # largest size of a part that is read into memory: digests of two million blobs
 _NAMES: Final = re.compile(
     rf"{MANIFEST}|{DATABASE}|{TOKENS}|{SUMS}|{BLOBS}/[A-Za-z0-9_-]{{2}}/[A-Za-z0-9_-][A-Za-z0-9_.-]*"
@@ -103,8 +103,8 @@ class ArchiveWriter:
     def __init__(self, path: Path, *, compressed: bool, pause: Pause) -> None:
         """Create the file."""
         self._file = os.fdopen(open_private(path, os.O_WRONLY | os.O_EXCL), "wb")
-        packed: Any = _SyncedFile(self._file, path.parent, pause)  # tarfile and zstandard ask for no more than it has
-        self._sink: _SyncedFile = packed
+        packed: Any = _PacedFile(self._file, path.parent, pause)  # tarfile and zstandard ask for no more than it has
+        self._sink: _PacedFile = packed
         self._packer: zstandard.ZstdCompressionWriter | None = None
         if compressed:
             compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL, write_checksum=True)
@@ -149,14 +149,23 @@ class ArchiveWriter:
         self._sums.append(f"{source.digest.hexdigest()}  {name}\n")
 
 
-class _SyncedFile:
-    """A file that is synced in between, and whose writer pauses."""
+def begin_writeback(file: IO[bytes], offset: int, size: int) -> None:
+    """Have the kernel begin to write a range of a file to disk, without waiting for it.
+
+    A sync of a file that grows would commit the journal of the file system, for which every other sync waits.
+    """
+    if hasattr(os, "posix_fadvise"):  # not on macOS
+        os.posix_fadvise(file.fileno(), offset, size, os.POSIX_FADV_DONTNEED)
+
+
+class _PacedFile:
+    """A file that is written to disk in pieces, and whose writer pauses."""
 
     def __init__(self, file: IO[bytes], directory: Path, pause: Pause) -> None:
         self._file = file
         self._directory = directory
         self._pause = pause
-        self._unsynced = 0
+        self._begun = 0  # bytes whose writeback has begun
         self.failed = False  # whether nothing is written any more
 
     def write(self, data: bytes) -> int:
@@ -168,9 +177,12 @@ class _SyncedFile:
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)
-        self._unsynced += len(data)
-        if self._unsynced >= SYNC_BYTES:
-            self.sync()
+        size = self._file.tell()
+        if size - self._begun >= WRITEBACK_BYTES:
+            self._file.flush()
+            begin_writeback(self._file, self._begun, size - self._begun)
+            check_room(self._directory, 0)  # what is served from the same disk goes first
+            self._begun = size
         self._pause()
 
     def flush(self) -> None:
@@ -179,8 +191,6 @@ class _SyncedFile:
     def sync(self) -> None:
         self._file.flush()
         os.fdatasync(self._file.fileno())
-        check_room(self._directory, 0)  # what is served from the same disk goes first
-        self._unsynced = 0
 
 
 class _Hashed:

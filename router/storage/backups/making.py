@@ -5,7 +5,8 @@ before it began, and nothing after. Blobs are linked before, and those that came
 removes none of them from the backup. Of a replicated log, the newest snapshot and the records after it become such a
 database, and blobs are fetched; that needs no router, and asks none.
 
-Half of the time is slept, in slices, and files are synced in pieces: senders wait for the same disk and processors.
+Most of the time is slept, in slices, and files are written to disk in pieces: senders wait for the same disk and
+processors.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ from router.storage.backups.archive import (
     MANIFEST,
     PLAIN_SUFFIX,
     SUFFIXES,
-    SYNC_BYTES,
     TOKENS,
+    WRITEBACK_BYTES,
     ArchiveWriter,
     Manifest,
+    begin_writeback,
     check_archive,
 )
 from router.storage.backups.targets import locked_directory, time_of
@@ -128,7 +130,7 @@ class BackupMaker:
             blobs.link(_read_names(database))
             copy, pace = work / DATABASE, BackupPace(self.report, share=self.share)
             progress = _CopyProgress(database, copy)
-            pace.describe, pace.step = progress.describe, progress.sync
+            pace.describe, pace.step = progress.describe, progress.write_back
             now_ms = time.time_ns() // 1_000_000
             vacuum_into(database, copy, pause=pace.pause)
             names = _read_names(copy)
@@ -235,19 +237,20 @@ class _BlobLinks:
 
 
 class _CopyProgress:
-    """Says how far a copy is, and syncs it in pieces."""
+    """Says how far a copy is, and has it written to disk in pieces."""
 
     def __init__(self, source: Path, copy: Path) -> None:
         self._source = source
         self._copy = copy
-        self._synced = 0
+        self._begun = 0
 
-    def sync(self) -> None:
+    def write_back(self) -> None:
         size = self._copy.stat().st_size
-        if size - self._synced >= SYNC_BYTES:
-            sync(self._copy)
+        if size - self._begun >= WRITEBACK_BYTES:
+            with self._copy.open("rb") as file:
+                begin_writeback(file, self._begun, size - self._begun)
             check_room(self._copy.parent, 0)  # what is served from the same disk goes first
-            self._synced = size
+            self._begun = size
 
     def describe(self) -> str:
         copied, size = (path.stat().st_size >> 20 for path in (self._copy, self._source))

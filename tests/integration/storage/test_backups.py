@@ -345,7 +345,7 @@ async def test_a_disk_that_fails_in_the_middle_leaves_the_earlier_backup(databas
     def fail(self, data):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(archive._SyncedFile, "_write", fail)
+    monkeypatch.setattr(archive._PacedFile, "_write", fail)
     with pytest.raises(UnavailableError) as raised:
         maker.of_database(database, target)
     assert raised.value.reason == ("STORAGE_FULL" if code == errno.ENOSPC else "STORAGE_UNAVAILABLE")
@@ -365,8 +365,8 @@ async def test_a_disk_without_room_is_noticed_before_anything_is_copied(database
 async def test_a_disk_that_fills_up_meanwhile_is_left_to_what_is_served_from_it(
     database, maker, target, monkeypatch, line
 ):
-    monkeypatch.setattr("router.storage.backups.archive.SYNC_BYTES", 1)
-    monkeypatch.setattr("router.storage.backups.making.SYNC_BYTES", 1)
+    monkeypatch.setattr("router.storage.backups.archive.WRITEBACK_BYTES", 1)
+    monkeypatch.setattr("router.storage.backups.making.WRITEBACK_BYTES", 1)
     monkeypatch.setattr("router.storage.backups.making.SLICE_SECONDS", 0)
     found = os.statvfs(target.parent.parent)
     full = SimpleNamespace(f_bavail=1, f_frsize=found.f_frsize)

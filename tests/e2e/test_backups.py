@@ -19,7 +19,7 @@ from flowhook.model import Status
 from harness.cluster import running_cluster
 from router.storage.backups.archive import check_archive
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.release]
 
 SENDERS = 4
 EMBEDDED = ()
@@ -90,9 +90,7 @@ async def all_completed(client, ids):
     return found
 
 
-@pytest.mark.parametrize(
-    "options", [EMBEDDED, pytest.param(REPLICATED, marks=pytest.mark.release)], ids=["embedded", "replicated"]
-)
+@pytest.mark.parametrize("options", [EMBEDDED, REPLICATED], ids=["embedded", "replicated"])
 async def test_what_was_acknowledged_before_a_backup_under_load_completes_after_it_was_restored(options, tmp_path):
     data, target, restored = tmp_path / "data", tmp_path / "one.tar.zst", tmp_path / "restored"
     storage = "nats:" if options else ""

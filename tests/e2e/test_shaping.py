@@ -17,7 +17,7 @@ from flowhook.model import Status
 from flowhook.model.executions import LinkKind
 from harness.cluster import running_cluster
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.release]
 
 RATE = 50
 WINDOW_MS = 2000

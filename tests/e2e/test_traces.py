@@ -8,7 +8,7 @@ from support.otlp import running_collector
 
 from harness.cluster import running_cluster
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.release]
 
 FLOW = b"""
 document: {dsl: 1.0.3, namespace: default, name: door, version: 1.0.0}

@@ -30,7 +30,7 @@ RECORDED = Path(__file__).parent / "recorded"
 WORLD = ("127.77.3.7", 18077)
 """Address that the recorded flows call."""
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.release]
 
 
 class World(http.server.BaseHTTPRequestHandler):
@@ -186,7 +186,7 @@ async def job_of(system, recorded):
             return job
 
 
-@pytest.mark.parametrize("version", [3, pytest.param(6, marks=pytest.mark.release)])
+@pytest.mark.parametrize("version", [3, 6])
 async def test_a_database_of_an_earlier_format_is_migrated_and_everything_goes_on(tmp_path, world, version):
     directory = tmp_path / "data"
     recorded = unpack(f"format-{version}", directory)
@@ -221,10 +221,7 @@ def log_url(tmp_path):
         server.close()
 
 
-@pytest.mark.parametrize(
-    ("version", "refused"),
-    [pytest.param(3, "LOG_NOT_SEALED", marks=pytest.mark.release), (6, "LOG_FORMAT_UNSUPPORTED")],
-)
+@pytest.mark.parametrize(("version", "refused"), [(3, "LOG_NOT_SEALED"), (6, "LOG_FORMAT_UNSUPPORTED")])
 async def test_a_log_of_an_earlier_format_is_refused_rewritten_by_one_command_and_goes_on(
     tmp_path, world, log_url, version, refused
 ):

@@ -19,6 +19,8 @@ from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RunnerSettings
 from runner import app as runner_app
 
+pytestmark = pytest.mark.release
+
 EACH = 6
 PARKED = {Status.WAITING, Status.SUSPENDED}
 LISTEN = "- listen: {{listen: {{to: {{one: {{with: {{type: {kind}}}}}}}}}}}"

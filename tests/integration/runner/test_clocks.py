@@ -21,6 +21,8 @@ from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RunnerSettings
 from runner import app
 
+pytestmark = pytest.mark.release
+
 SKEW = 3600
 WAITS = 20
 WAIT_SECONDS = 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import typer
 from support import pages
@@ -26,9 +27,15 @@ def named(path):
             yield match[1].split()
 
 
+@cache
+def root():
+    """Return the command `flowhook`, whose making takes longer than all that is asked of it."""
+    return typer.main.get_command(create())
+
+
 def problem(words):
     """Return what is wrong with a command; empty: nothing."""
-    command = typer.main.get_command(create())
+    command = root()
     options = {option for parameter in command.params for option in parameter.opts}
     for word in words:
         if word.startswith("--"):

@@ -102,6 +102,7 @@ async def test_azure_event_grid_validates_a_subscription_by_a_post_with_the_secr
     assert (answer.status, answer.json()) == (200, {"validationResponse": validation["data"]["validationCode"]})
     assert [(await edge.post(f"/hook/azure{query}", body, asks)).status for query in ("", "?code=other")] == [401, 401]
     assert edge.events() == []
-    edge.router.put_flow("azure", auth={"azure-event-grid": {"secret": "k"}})
-    assert (await edge.post("/hook/azure?code=sesame&a=1", body, headers)).status == 202
+    # another flow: an edge may still decide by the former revision of one that it knows
+    edge.router.put_flow("azure-all", auth={"azure-event-grid": {"secret": "k"}})
+    assert (await edge.post("/hook/azure-all?code=sesame&a=1", body, headers)).status == 202
     assert [event.query for event in edge.events()] == ["a=1"]

@@ -16,7 +16,7 @@ from admin.security.request_checks import is_embedded_elsewhere, is_same_origin
 from admin.security.sessions import LoginRole, LoginSession, digest
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
-from flowhook.model.audit_reason import client_address
+from flowhook.model.audit import client_address
 from flowhook.sharing import Principal, Seat, current_principal
 from operations.operation import Operation, P
 

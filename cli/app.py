@@ -88,6 +88,6 @@ def _options(
     ] = "",
 ) -> None:
     if reason:
-        from flowhook.model.audit_reason import set_audit_reason
+        from flowhook.model.audit import set_audit_reason
 
         set_audit_reason(reason)

@@ -23,7 +23,7 @@ from typing import (
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from flowhook.errors import InvalidError
-from flowhook.model.audit_reason import MAX_AUDIT_REASON, audit_reason
+from flowhook.model.audit import MAX_AUDIT_REASON, audit_reason
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from flowhook.client.aio.client import AsyncClient
-    from flowhook.client.results import ExecutionFailedError, Page, ReplyPendingError
     from flowhook.client.sync.client import Client
+    from flowhook.client.values import ExecutionFailedError, Page, ReplyPendingError
     from flowhook.model.cluster import (
         Backlog,
         ClusterLoad,
@@ -55,7 +55,7 @@ __all__ = [
 _MODULES: Final = {
     "flowhook.client.aio.client": ("AsyncClient",),
     "flowhook.client.sync.client": ("Client",),
-    "flowhook.client.results": ("ExecutionFailedError", "Page", "ReplyPendingError"),
+    "flowhook.client.values": ("ExecutionFailedError", "Page", "ReplyPendingError"),
     "flowhook.model.executions": ("ExecutionChange", "ExecutionCount", "ScannedExecution"),
     "flowhook.model.flows": ("AppliedFlow", "SignedRequest"),
     "flowhook.model.jobs": ("JobPreview",),

@@ -13,11 +13,5 @@ RpcError = grpc.RpcError
 Credentials = grpc.ChannelCredentials
 UnaryMethod = grpc.aio.UnaryUnaryMultiCallable
 StreamMethod = grpc.aio.UnaryStreamMultiCallable
+open_channel = channel.connect
 sleep = asyncio.sleep
-
-
-def open_channel(
-    target: str, token: str, credentials: grpc.ChannelCredentials | None
-) -> tuple[grpc.aio.Channel, tuple[tuple[str, str | bytes], ...]]:
-    """Return a channel to the routers of `target`, and the metadata of each call: none, the channel adds the token."""
-    return channel.connect(target, token, credentials), ()

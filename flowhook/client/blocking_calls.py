@@ -17,11 +17,8 @@ StreamMethod = grpc.UnaryStreamMultiCallable
 sleep = time.sleep
 
 
-def open_channel(
-    target: str, token: str, credentials: grpc.ChannelCredentials | None
-) -> tuple[BlockingFollowingChannel, tuple[tuple[str, str | bytes], ...]]:
-    """Return a channel to the routers of `target`, and the metadata that each call needs: the token."""
-    metadata = (("authorization", f"Bearer {token}"),)
+def open_channel(target: str, token: str, credentials: grpc.ChannelCredentials | None) -> BlockingFollowingChannel:
+    """Return a channel to the routers of `target` that presents a bearer token; no TLS without `credentials`."""
 
     def open_one(address: str) -> grpc.Channel:
         if credentials is None:
@@ -29,4 +26,4 @@ def open_channel(
         return grpc.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
 
     addresses = split_addresses(target) if "," in target else (target,)
-    return BlockingFollowingChannel(addresses, open_one, metadata), metadata
+    return BlockingFollowingChannel(addresses, open_one, ("authorization", f"Bearer {token}"))

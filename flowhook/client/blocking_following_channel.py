@@ -12,22 +12,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import grpc
 
+from flowhook.client import router_errors
 from flowhook.client.owner_reports import OwnerReport, OwnerReports
-from flowhook.client.router_errors import (
-    ANSWER_SECONDS,
-    ANY_ROUTER,
-    SHARD_MOVED,
-    call_code,
-    is_unanswered,
-    lost,
-    replaced,
-    unreachable_owner,
-    unserved,
-)
 from flowhook.v1.shard_service_pb2 import WatchShardsRequest
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
 from flowhook.wire import status
@@ -45,15 +36,16 @@ def _unsupported(*_: Any, **__: Any) -> Any:
 class BlockingFollowingChannel(grpc.Channel):
     """A channel that follows the owner, for unary calls and for calls that stream responses. Thread-safe.
 
-    It asks routers at `addresses`, with `metadata`; `open_channel` opens a channel to one of them, or to another owner.
+    It asks routers at `addresses`; `open_channel` opens a channel to one of them, or to another owner. Each call has
+    `authorization` in its metadata, too.
     """
 
     def __init__(
-        self, addresses: Sequence[str], open_channel: Callable[[str], grpc.Channel], metadata: Metadata
+        self, addresses: Sequence[str], open_channel: Callable[[str], grpc.Channel], authorization: tuple[str, str]
     ) -> None:
         self._addresses = addresses
         self._open_channel = open_channel
-        self._metadata = metadata
+        self._authorization = authorization
         self._channels: dict[str, grpc.Channel] = {}
         self._lock = threading.Lock()
         self._assumed = OwnerReport(0, addresses[0], serving=True) if len(addresses) == 1 else None
@@ -74,7 +66,7 @@ class BlockingFollowingChannel(grpc.Channel):
             channel.close()
 
     def unary_unary(self, method: Any, *_: Any, **options: Any) -> Any:
-        if method.startswith(ANY_ROUTER):
+        if method.startswith(router_errors.ANY_ROUTER):
             return self._unary_anywhere(method, options)
 
         def call(request: Any, *, timeout: float, metadata: Metadata = ()) -> Any:
@@ -82,7 +74,7 @@ class BlockingFollowingChannel(grpc.Channel):
             owner = self._current(timeout)
             stub: Any = self._channel(owner.address).unary_unary(method, **options)
             left = max(timeout - (time.monotonic() - start), 0.001)
-            pending = stub.future(request, timeout=left, metadata=metadata)
+            pending = stub.future(request, timeout=left, metadata=(*metadata, self._authorization))
             try:
                 return self._result(pending, owner)
             except grpc.RpcError as error:
@@ -98,25 +90,26 @@ class BlockingFollowingChannel(grpc.Channel):
             problems: dict[str, grpc.RpcError | None] = {}
             for address in self._addresses:
                 left = max(deadline - time.monotonic(), 0.001)
-                seconds = left if self._assumed is not None else min(left, ANSWER_SECONDS)
+                seconds = left if self._assumed is not None else min(left, router_errors.ANSWER_SECONDS)
                 stub: Any = self._channel(address).unary_unary(method, **options)
                 try:
-                    return stub(request, timeout=seconds, metadata=metadata)
+                    return stub(request, timeout=seconds, metadata=(*metadata, self._authorization))
                 except grpc.RpcError as error:
-                    if self._assumed is not None or not is_unanswered(error):
+                    if self._assumed is not None or not router_errors.is_unanswered(error):
                         raise
                     problems[address] = error
-            raise unserved(problems)
+            raise router_errors.unserved(problems)
 
         return call
 
     def unary_stream(self, method: Any, *_: Any, **options: Any) -> Any:
         """Return the method as gRPC does; its calls are not cancelled when another owner is known."""
 
-        def call(request: Any, *, metadata: Metadata = ()) -> Any:
+        def call(request: Any) -> Any:
             owner = self._current(LOOKUP_SECONDS)
             stub: Any = self._channel(owner.address).unary_stream(method, **options)
-            return _Stream(stub(request, metadata=metadata), lambda error: self._after(error, owner))
+            pending = stub(request, metadata=(self._authorization,))
+            return _Stream(pending, lambda error: self._after(error, owner))
 
         return call
 
@@ -145,18 +138,18 @@ class BlockingFollowingChannel(grpc.Channel):
                 latest, _ = self._look_up(LOOKUP_SECONDS)
                 if latest is not None and latest.epoch > owner.epoch:
                     self._owner = latest if latest.serving else None
-                    raise replaced(owner.address) from None
+                    raise router_errors.replaced(owner.address) from None
 
     def _after(self, error: grpc.RpcError, owner: OwnerReport) -> grpc.RpcError:
         """Return the error of a call; look the owner up before the next one, if this one may be gone."""
         if owner is self._assumed:
             failure = error
-        elif self._assumed is not None and is_unanswered(error):
-            failure = unreachable_owner(error, self._assumed.address, owner.address)
+        elif self._assumed is not None and router_errors.is_unanswered(error):
+            failure = router_errors.unreachable_owner(error, self._assumed.address, owner.address)
         else:
-            failure = lost(error, owner.address)
-        if call_code(failure) is grpc.StatusCode.UNAVAILABLE and self._owner is owner:
-            stays = owner is self._assumed and status.from_rpc_error(failure).reason != SHARD_MOVED
+            failure = router_errors.lost(error, owner.address)
+        if router_errors.call_code(failure) is grpc.StatusCode.UNAVAILABLE and self._owner is owner:
+            stays = owner is self._assumed and status.from_rpc_error(failure).reason != router_errors.SHARD_MOVED
             self._owner = owner if stays else None
         return failure
 
@@ -165,7 +158,7 @@ class BlockingFollowingChannel(grpc.Channel):
         if owner is None:
             owner, problems = self._look_up(min(seconds, LOOKUP_SECONDS))
             if owner is None or not owner.serving:
-                raise unserved(problems)
+                raise router_errors.unserved(problems)
             self._owner = owner
         return owner
 
@@ -175,7 +168,7 @@ class BlockingFollowingChannel(grpc.Channel):
         calls: dict[str, Any] = {}
         for address in self._addresses:
             stub: Any = ShardServiceStub(self._channel(address))
-            calls[address] = stub.WatchShards(WatchShardsRequest(), timeout=seconds, metadata=self._metadata)
+            calls[address] = stub.WatchShards(WatchShardsRequest(), timeout=seconds, metadata=(self._authorization,))
         for address, call in calls.items():
             problems[address] = None
             try:
@@ -191,21 +184,21 @@ class BlockingFollowingChannel(grpc.Channel):
         return reports.latest(), problems
 
 
+@dataclass(frozen=True, slots=True)
 class _Stream:
     """A call that streams responses; `explain` returns the error to raise in place of one that ends it."""
 
-    def __init__(self, call: Any, explain: Callable[[grpc.RpcError], grpc.RpcError]) -> None:
-        self._call = call
-        self._explain = explain
+    call: Any
+    explain: Callable[[grpc.RpcError], grpc.RpcError]
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Any:
         try:
-            return next(self._call)
+            return next(self.call)
         except grpc.RpcError as error:
-            raise self._explain(error) from None
+            raise self.explain(error) from None
 
     def cancel(self) -> None:
-        self._call.cancel()
+        self.call.cancel()

@@ -111,11 +111,7 @@ class OwnerWatch:
         self._closed = False
 
     async def owner(self, seconds: float) -> OwnerChannel:
-        """Return the current ownership, as soon as its owner serves.
-
-        Raises:
-            grpc.RpcError: none serves within `seconds`, or the routers refuse the token.
-        """
+        """Return the current ownership, as soon as its owner serves; RpcError: none does within `seconds`."""
         if self._serving and self._ownership is not None:
             return self._ownership
         if not self._watches and not self._closed:

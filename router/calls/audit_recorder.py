@@ -21,8 +21,7 @@ from google.protobuf.message import Message
 from typing_extensions import override
 
 from flowhook.errors import FlowhookError
-from flowhook.model.audit import AuditEntry
-from flowhook.model.audit_reason import CLIENT_ADDRESS_KEY, REASON_KEY
+from flowhook.model.audit import CLIENT_ADDRESS_KEY, REASON_KEY, AuditEntry
 from flowhook.process import logs
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.v1 import flow_service_pb2, job_service_pb2, shard_service_pb2

@@ -7,19 +7,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from flowhook.client.aio.audit import Audit
-from flowhook.client.aio.cluster import Cluster
-from flowhook.client.aio.executions import Executions
-from flowhook.client.aio.flows import Flows
-from flowhook.client.aio.incidents import Incidents
-from flowhook.client.aio.jobs import Jobs
-from flowhook.client.aio.rejections import Rejections
-from flowhook.client.aio.secrets import Secrets
+from flowhook.client.aio.executions import Executions, Jobs
+from flowhook.client.aio.flows import Flows, Secrets
+from flowhook.client.aio.operations import Audit, Cluster, Incidents, Rejections
 from flowhook.client.aio.transport import AsyncTransport
-from flowhook.client.arguments import Body, HeaderPairs, check_timeout, new_event
 from flowhook.client.channel import tls_credentials
-from flowhook.client.results import ExecutionFailedError, ReplyPendingError
 from flowhook.client.router_errors import TAKEOVER
+from flowhook.client.values import Body, ExecutionFailedError, HeaderPairs, ReplyPendingError, check_timeout, new_event
 from flowhook.errors import InternalError
 from flowhook.model import Reply, WorkflowError
 from flowhook.v1.ingest_service_pb2 import IngestEventsRequest, IngestEventsResponse, InvokeFlowRequest

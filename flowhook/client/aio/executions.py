@@ -1,22 +1,24 @@
-"""Client methods for past and present executions."""
+"""Client methods for past and present executions, and for bulk jobs on them."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from flowhook.client.aio.paging import iterate
-from flowhook.client.aio.transport import AsyncTransport
-from flowhook.client.results import Page
+from flowhook.client.aio.transport import AsyncTransport, iterate
+from flowhook.client.values import Page
 from flowhook.model import Execution, ExecutionDetail, Status
 from flowhook.model.execution_filter import ALL, ExecutionFilter
 from flowhook.model.executions import DeletedExecutions, ExecutionChange, ExecutionCount, ScannedExecution
+from flowhook.model.jobs import ItemOutcome, Job, JobItem, JobPreview, JobSpec
 from flowhook.model.replays import AS_RECORDED, ReplayOptions, ReplayPreview
 from flowhook.v1 import execution_service_pb2 as pb
+from flowhook.v1 import job_service_pb2
 from flowhook.v1.execution_service_pb2_grpc import ExecutionServiceStub
-from flowhook.wire.mapping import from_proto, to_proto
+from flowhook.v1.job_service_pb2_grpc import JobServiceStub
+from flowhook.wire.mapping import enum_to_proto, from_proto, to_proto
 
 ERASE_SECONDS: Final = 600.0  # deadline of an erasure
 
@@ -24,12 +26,13 @@ ERASE_SECONDS: Final = 600.0  # deadline of an erasure
 class Executions:
     """Past and present executions. Scope `admin`.
 
-    Where conditions are given, an `InvalidError` says that one is not acceptable (`FILTER_INVALID`), and a
-    `NotFoundError` that the execution that `where.caused_by` names is unknown (`EXECUTION_NOT_FOUND`).
+    Methods for one execution raise a `NotFoundError` if it is unknown, or past retention. Where conditions are given,
+    an `InvalidError` says that one is not acceptable (`FILTER_INVALID`), and a `NotFoundError` that the execution that
+    `where.caused_by` names is unknown (`EXECUTION_NOT_FOUND`).
     """
 
     def __init__(self, transport: AsyncTransport) -> None:
-        self._stream = transport.stream
+        self._transport = transport
         self._call = transport.call
         self._stub = ExecutionServiceStub(transport.channel)
 
@@ -37,22 +40,14 @@ class Executions:
         """Return an execution with its event, its journal and its output.
 
         Of the event's body only the first `max_body_bytes`; None: all of it.
-
-        Raises:
-            NotFoundError: the execution is unknown, or past retention.
         """
         request = pb.GetExecutionRequest(execution_id=execution_id, max_body_bytes=max_body_bytes)
-        response = await self._call(self._stub.GetExecution, request)
-        return from_proto(response, ExecutionDetail)
+        return await self._transport.value(self._stub.GetExecution, request, ExecutionDetail)
 
     def body(self, execution_id: str) -> AsyncIterator[bytes]:
-        """Yield the body of the request that started an execution, unchanged, in chunks.
-
-        Raises:
-            NotFoundError: the execution is unknown, or past retention.
-        """
+        """Yield the body of the request that started an execution, unchanged, in chunks."""
         request = pb.ReadBodyRequest(execution_id=execution_id)
-        return self._stream(self._stub.ReadBody, request, lambda response: response.chunk)
+        return self._transport.stream(self._stub.ReadBody, request, lambda response: response.chunk)
 
     def list(
         self,
@@ -89,14 +84,12 @@ class Executions:
         """Return a page of what `list` yields with the same conditions (see `Page`)."""
         conditions = to_proto(_conditions(where, flow_id, statuses, unresolved=unresolved), pb.ExecutionFilter)
         request = pb.ListExecutionsRequest(page_size=page_size, page_token=page_token, filter=conditions)
-        response = await self._call(self._stub.ListExecutions, request)
-        return Page([from_proto(each, Execution) for each in response.executions], response.next_page_token)
+        return await self._transport.page(self._stub.ListExecutions, request, Execution)
 
     async def count(self, where: ExecutionFilter = ALL) -> ExecutionCount:
         """Count executions that meet conditions, up to 10,000."""
         request = pb.CountExecutionsRequest(filter=to_proto(where, pb.ExecutionFilter))
-        response = await self._call(self._stub.CountExecutions, request)
-        return from_proto(response, ExecutionCount)
+        return await self._transport.value(self._stub.CountExecutions, request, ExecutionCount)
 
     async def scan(
         self, where: ExecutionFilter = ALL, *, page_size: int = 50, page_token: str = ""
@@ -107,8 +100,7 @@ class Executions:
         """
         conditions = to_proto(where, pb.ExecutionFilter)
         request = pb.ScanEventsRequest(filter=conditions, page_size=page_size, page_token=page_token)
-        response = await self._call(self._stub.ScanEvents, request)
-        return Page([from_proto(each, ScannedExecution) for each in response.events], response.next_page_token)
+        return await self._transport.page(self._stub.ScanEvents, request, ScannedExecution)
 
     async def replay(
         self,
@@ -129,7 +121,7 @@ class Executions:
 
         Raises:
             InvalidError: the options do not go together, or `output` or `body` is not acceptable.
-            NotFoundError: the execution is unknown, or past retention; or it did not run the task (`TASK_NOT_FOUND`).
+            NotFoundError: it did not run the task (`TASK_NOT_FOUND`).
             ConflictError: it has not ended; with `from_failed`: it did not fail, or nothing of it would run anew; with
                 `from_task`: its journal before the task is not stored any more (`JOURNAL_COMPACTED`); with
                 `unless_replayed`: it is replayed already (`EXECUTION_REPLAYED`), or resolved (`EXECUTION_RESOLVED`).
@@ -138,40 +130,26 @@ class Executions:
         request.execution_id = execution_id
         request.request_id = request_id or uuid.uuid4().hex
         request.unless_replayed = unless_replayed
-        return await self._execution(self._stub.ReplayExecution, request)
+        return await self._transport.item(self._stub.ReplayExecution, request, Execution)
 
     async def preview_replay(self, execution_id: str, options: ReplayOptions = AS_RECORDED) -> ReplayPreview:
-        """Return what `replay` would do with the same arguments, and start nothing. Scope `admin` or `view`.
-
-        Raises:
-            FlowhookError: as `replay`.
-        """
+        """Return what `replay` would do with the same arguments, or raise as it does. Scope `admin` or `view`."""
         request = pb.PreviewReplayRequest(replay=to_proto(options, pb.ReplayExecutionRequest))
         request.replay.execution_id = execution_id
-        response = await self._call(self._stub.PreviewReplay, request)
-        return from_proto(response, ReplayPreview)
+        return await self._transport.value(self._stub.PreviewReplay, request, ReplayPreview)
 
     async def resolve(self, execution_id: str, reason: str = "") -> Execution:
         """Mark an execution that faulted or was cancelled as resolved, and return it: it needs no further action.
 
-        A `reason`, of at most 1000 characters, replaces an earlier one.
-
-        Raises:
-            NotFoundError: the execution is unknown.
-            ConflictError: it did not fail.
+        A `reason`, of at most 1000 characters, replaces an earlier one. Raises ConflictError: it did not fail.
         """
         request = pb.ResolveExecutionRequest(execution_id=execution_id, reason=reason)
-        return await self._execution(self._stub.ResolveExecution, request)
+        return await self._transport.item(self._stub.ResolveExecution, request, Execution)
 
     async def cancel(self, execution_id: str) -> Execution:
-        """Cancel an execution and return it.
-
-        Raises:
-            NotFoundError: the execution is unknown.
-            ConflictError: it has already ended.
-        """
+        """Cancel an execution and return it; raises ConflictError: it has already ended."""
         request = pb.CancelExecutionRequest(execution_id=execution_id)
-        return await self._execution(self._stub.CancelExecution, request, repeatable=False)
+        return await self._transport.item(self._stub.CancelExecution, request, Execution, repeatable=False)
 
     async def delete(
         self,
@@ -192,7 +170,7 @@ class Executions:
                 larger the database is. Erasing goes on after that: repeat the call.
 
         Raises:
-            NotFoundError: the execution is unknown, and not known to have been erased (`EXECUTION_NOT_FOUND`).
+            NotFoundError: it is unknown, and not known to have been erased (`EXECUTION_NOT_FOUND`).
             ConflictError: it has not ended (`EXECUTION_NOT_ENDED`), or the execution that started it
                 (`PARENT_NOT_ENDED`); unless it is erased: it replays one that failed (`ORIGINAL_STORED`).
         """
@@ -203,45 +181,29 @@ class Executions:
         return from_proto(response, DeletedExecutions)
 
     async def suspend(self, execution_id: str) -> Execution:
-        """Suspend an execution until it is resumed, and return it.
-
-        Raises:
-            NotFoundError: the execution is unknown.
-            ConflictError: it has already ended.
-        """
+        """Suspend an execution until it is resumed, and return it; raises ConflictError: it has already ended."""
         request = pb.SuspendExecutionRequest(execution_id=execution_id)
-        return await self._execution(self._stub.SuspendExecution, request)
+        return await self._transport.item(self._stub.SuspendExecution, request, Execution)
 
     async def resume(self, execution_id: str) -> Execution:
-        """Resume a suspended execution and return it.
-
-        Raises:
-            NotFoundError: the execution is unknown.
-            ConflictError: it is not suspended.
-        """
+        """Resume a suspended execution and return it; raises ConflictError: it is not suspended."""
         request = pb.ResumeExecutionRequest(execution_id=execution_id)
-        return await self._execution(self._stub.ResumeExecution, request, repeatable=False)
+        return await self._transport.item(self._stub.ResumeExecution, request, Execution, repeatable=False)
 
     async def retry_now(self, execution_id: str) -> Execution:
         """Try again at once what failed in an execution that waits for its next try, and return the execution.
 
-        Raises:
-            NotFoundError: the execution is unknown.
-            ConflictError: it waits for no retry.
+        Raises ConflictError: it waits for no retry.
         """
         request = pb.RetryExecutionNowRequest(execution_id=execution_id)
-        return await self._execution(self._stub.RetryExecutionNow, request, repeatable=False)
+        return await self._transport.item(self._stub.RetryExecutionNow, request, Execution, repeatable=False)
 
     def watch(self, *, flow_id: str = "") -> AsyncIterator[ExecutionChange | None]:
         """Yield executions whenever their status changes; first None, as soon as no further change can be missed.
 
         Ends with an `UnavailableError` when the connection to the router is lost; watch again then.
         """
-        return self._stream(self._stub.WatchExecutions, pb.WatchExecutionsRequest(flow_id=flow_id), _change)
-
-    async def _execution(self, method: Any, request: Any, *, repeatable: bool = True) -> Execution:
-        response = await self._call(method, request, repeatable=repeatable)
-        return from_proto(response.execution, Execution)
+        return self._transport.stream(self._stub.WatchExecutions, pb.WatchExecutionsRequest(flow_id=flow_id), _change)
 
 
 def _conditions(
@@ -257,3 +219,98 @@ def _conditions(
 def _change(response: pb.WatchExecutionsResponse) -> ExecutionChange | None:
     # the first message, which signals that the stream is open, has no execution
     return from_proto(response, ExecutionChange) if response.HasField("execution") else None
+
+
+class Jobs:
+    """Bulk jobs: one action on all executions that match a filter, performed by the router. Scope `admin`.
+
+    Methods for one job raise a `NotFoundError` if it is unknown, or past retention.
+    """
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+        self._stub = JobServiceStub(transport.channel)
+
+    async def preview(
+        self, where: ExecutionFilter, *, replay: ReplayOptions | None = None, again: bool = False
+    ) -> JobPreview:
+        """Return how many executions match a filter now, and the oldest of them.
+
+        Args:
+            where: conditions that they meet.
+            replay: how a job would replay them: also return what the replays of the oldest would do.
+            again: as `JobSpec.again`.
+
+        Raises:
+            InvalidError: the filter has no condition (`FILTER_EMPTY`), or an unacceptable one (`FILTER_INVALID`), or
+                nothing can be replayed in this way.
+        """
+        request = job_service_pb2.PreviewJobRequest(
+            filter=to_proto(where, pb.ExecutionFilter),
+            replay=None if replay is None else to_proto(replay, pb.ReplayExecutionRequest),
+            again=again,
+        )
+        return await self._transport.value(self._stub.PreviewJob, request, JobPreview)
+
+    async def create(self, spec: JobSpec, *, request_id: str = "") -> Job:
+        """Create a job, which begins as soon as it is its turn, and return it.
+
+        Args:
+            spec: what it does.
+            request_id: idempotency key: calls with the same one create one job; at most 64 ASCII characters. Generated
+                when absent, so that a call that is retried creates one job.
+
+        Raises:
+            InvalidError: the filter has no condition (`FILTER_EMPTY`), or something else is not acceptable.
+            ExhaustedError: 1000 jobs have not ended, or those that have not contain too much.
+        """
+        request_id = request_id or uuid.uuid4().hex
+        request = job_service_pb2.CreateJobRequest(spec=to_proto(spec, job_service_pb2.JobSpec), request_id=request_id)
+        return await self._transport.item(self._stub.CreateJob, request, Job)
+
+    async def get(self, job_id: str) -> Job:
+        """Return a job."""
+        return await self._transport.item(self._stub.GetJob, job_service_pb2.GetJobRequest(job_id=job_id), Job)
+
+    def list(self, *, limit: int | None = None) -> AsyncIterator[Job]:
+        """Yield jobs, newest first, at most `limit` of them."""
+        return iterate(self.page, limit)
+
+    async def page(self, *, page_size: int = 50, page_token: str = "") -> Page[Job]:
+        """Return a page of what `list` yields (see `Page`)."""
+        request = job_service_pb2.ListJobsRequest(page_size=page_size, page_token=page_token)
+        return await self._transport.page(self._stub.ListJobs, request, Job)
+
+    def items(
+        self, job_id: str, *, outcome: ItemOutcome | None = None, limit: int | None = None
+    ) -> AsyncIterator[JobItem]:
+        """Yield the outcomes of a job's executions in the order in which it took them, at most `limit` of them.
+
+        With `outcome`, only those.
+        """
+        return iterate(partial(self.item_page, job_id, outcome=outcome), limit)
+
+    async def item_page(
+        self, job_id: str, *, outcome: ItemOutcome | None = None, page_size: int = 100, page_token: str = ""
+    ) -> Page[JobItem]:
+        """Return a page of what `items` yields (see `Page`)."""
+        value = enum_to_proto(outcome, job_service_pb2.JobItem.Outcome)
+        request = job_service_pb2.ListJobItemsRequest(
+            job_id=job_id, outcome=value, page_size=page_size, page_token=page_token
+        )
+        return await self._transport.page(self._stub.ListJobItems, request, JobItem)
+
+    async def pause(self, job_id: str) -> Job:
+        """Pause a job within a second, and return it; raises ConflictError: it has ended."""
+        return await self._transport.item(self._stub.PauseJob, job_service_pb2.PauseJobRequest(job_id=job_id), Job)
+
+    async def resume(self, job_id: str) -> Job:
+        """Let a paused job continue, and return it; raises ConflictError: it has ended."""
+        return await self._transport.item(self._stub.ResumeJob, job_service_pb2.ResumeJobRequest(job_id=job_id), Job)
+
+    async def abort(self, job_id: str) -> Job:
+        """End a job early, within a second, and return it; raises ConflictError: it is completed.
+
+        What it did stays done.
+        """
+        return await self._transport.item(self._stub.AbortJob, job_service_pb2.AbortJobRequest(job_id=job_id), Job)

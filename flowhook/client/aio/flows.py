@@ -1,21 +1,29 @@
-"""Client methods for the registry of flows."""
+"""Client methods for the registry of flows, and for the secrets that flows refer to."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from flowhook.client.aio.paging import iterate
-from flowhook.client.aio.transport import AsyncTransport
-from flowhook.client.arguments import HeaderPairs, encode_headers
-from flowhook.client.results import Page
+from flowhook.client.aio.transport import AsyncTransport, iterate
+from flowhook.client.values import HeaderPairs, Page, encode_headers
 from flowhook.errors import Fault
 from flowhook.model import Change, Flow, FlowRevision
-from flowhook.model.flows import AppliedFlow, FlowCondition, FlowStatistics, FlowStatisticsPage, SignedRequest
+from flowhook.model.flows import (
+    AppliedFlow,
+    FlowCondition,
+    FlowStatistics,
+    FlowStatisticsPage,
+    SecretInfo,
+    SecretUses,
+    SignedRequest,
+)
 from flowhook.model.overview import Overview, Period
 from flowhook.v1 import flow_service_pb2 as pb
+from flowhook.v1 import secret_service_pb2
 from flowhook.v1.flow_service_pb2_grpc import FlowServiceStub
+from flowhook.v1.secret_service_pb2_grpc import SecretServiceStub
 from flowhook.wire import convert
 from flowhook.wire.mapping import enum_from_proto, enum_to_proto, from_proto
 
@@ -57,12 +65,9 @@ class Flows:
         ]
 
     async def get(self, flow_id: str, *, revision: int = 0) -> Flow:
-        """Return a flow; revision 0 is the latest.
-
-        Raises:
-            NotFoundError: there is no such flow or revision.
-        """
-        return await self._flow(self._stub.GetFlow, pb.GetFlowRequest(flow_id=flow_id, revision=revision))
+        """Return a flow; revision 0 is the latest. Raises NotFoundError also if there is no such revision."""
+        request = pb.GetFlowRequest(flow_id=flow_id, revision=revision)
+        return await self._transport.item(self._stub.GetFlow, request, Flow)
 
     def list(self) -> AsyncIterator[Flow]:
         """Yield all flows by ascending ID; their `document` and `definition` are empty."""
@@ -71,8 +76,7 @@ class Flows:
     async def page(self, *, page_size: int = 100, page_token: str = "") -> Page[Flow]:
         """Return a page of what `list` yields (see `Page`)."""
         request = pb.ListFlowsRequest(page_size=page_size, page_token=page_token)
-        response = await self._call(self._stub.ListFlows, request)
-        return Page([from_proto(flow, Flow) for flow in response.flows], response.next_page_token)
+        return await self._transport.page(self._stub.ListFlows, request, Flow)
 
     def revisions(self, flow_id: str, *, limit: int | None = None) -> AsyncIterator[FlowRevision]:
         """Yield the stored revisions of a flow, newest first, at most `limit` of them."""
@@ -81,8 +85,7 @@ class Flows:
     async def revisions_page(self, flow_id: str, *, page_size: int = 100, page_token: str = "") -> Page[FlowRevision]:
         """Return a page of what `revisions` yields (see `Page`)."""
         request = pb.ListRevisionsRequest(flow_id=flow_id, page_size=page_size, page_token=page_token)
-        response = await self._call(self._stub.ListRevisions, request)
-        return Page([from_proto(each, FlowRevision) for each in response.revisions], response.next_page_token)
+        return await self._transport.page(self._stub.ListRevisions, request, FlowRevision)
 
     async def statistics(self, flow_id: str) -> FlowStatisticsPage:
         """Return the numbers of one flow, as a page with one item."""
@@ -119,21 +122,17 @@ class Flows:
         return FlowStatisticsPage(found, response.next_page_token, convert.milliseconds(response.since))
 
     async def overview(self, flow_id: str = "", *, period: Period = Period.HOUR) -> Overview:
-        """Return numbers over a period up to now, of a flow, or of all flows if no ID is given.
-
-        Raises:
-            NotFoundError: there is no such flow.
-        """
+        """Return numbers over a period up to now, of a flow, or of all flows if no ID is given."""
         request = pb.GetOverviewRequest(flow_id=flow_id, period=enum_to_proto(period, pb.Period))
-        return from_proto((await self._call(self._stub.GetOverview, request)).overview, Overview)
+        return await self._transport.item(self._stub.GetOverview, request, Overview)
 
     async def pause(self, flow_id: str) -> Flow:
         """Pause a flow: its events are accepted and queued, but not run."""
-        return await self._flow(self._stub.PauseFlow, pb.PauseFlowRequest(flow_id=flow_id))
+        return await self._transport.item(self._stub.PauseFlow, pb.PauseFlowRequest(flow_id=flow_id), Flow)
 
     async def resume(self, flow_id: str) -> Flow:
         """Resume a paused flow: its queued and future events are run."""
-        return await self._flow(self._stub.ResumeFlow, pb.ResumeFlowRequest(flow_id=flow_id))
+        return await self._transport.item(self._stub.ResumeFlow, pb.ResumeFlowRequest(flow_id=flow_id), Flow)
 
     async def delete(self, flow_id: str) -> None:
         """Delete a flow; accepted executions still finish."""
@@ -164,7 +163,6 @@ class Flows:
             new_delivery_id: make it no repeated delivery.
 
         Raises:
-            NotFoundError: the flow does not exist.
             InvalidError: the request can't be made or signed; the reason says why.
         """
         request = pb.SignWebhookRequest(
@@ -189,6 +187,39 @@ class Flows:
             credential=place and (place.removesuffix("_username"), getattr(response.credential, place)),
         )
 
-    async def _flow(self, method: Any, request: Any) -> Flow:
-        response = await self._call(method, request)
-        return from_proto(response.flow, Flow)
+
+class Secrets:
+    """The secrets that flows refer to. Scope `admin`."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+        self._call = transport.call
+        self._stub = SecretServiceStub(transport.channel)
+
+    async def set(self, name: str, value: bytes) -> SecretInfo:
+        """Create or replace a secret; `value` is 1 byte to 64 KiB. Raises ExhaustedError: there are too many."""
+        request = secret_service_pb2.SetSecretRequest(name=name, value=value)
+        return await self._transport.item(self._stub.SetSecret, request, SecretInfo)
+
+    async def list(self) -> Sequence[SecretInfo]:
+        """Return the names and times of all secrets, by ascending name."""
+        response = await self._call(self._stub.ListSecrets, secret_service_pb2.ListSecretsRequest())
+        return [from_proto(secret, SecretInfo) for secret in response.secrets]
+
+    async def uses(self) -> SecretUses:
+        """Return all secrets, and those that flows name and that are missing, each with the flows that name it."""
+        request = secret_service_pb2.ListSecretsRequest(with_uses=True)
+        return await self._transport.value(self._stub.ListSecrets, request, SecretUses)
+
+    async def delete(self, name: str) -> None:
+        """Delete a secret; raises NotFoundError if it does not exist."""
+        request = secret_service_pb2.DeleteSecretRequest(name=name)
+        await self._call(self._stub.DeleteSecret, request, repeatable=False)
+
+    async def resolve(self, names: Iterable[str], *, flow_id: str = "") -> dict[str, bytes]:
+        """Return the values of secrets by name; secrets that are not set are left out.
+
+        Scope `verify` for the secrets that the webhook of flow `flow_id` refers to; scope `run` for any.
+        """
+        request = secret_service_pb2.ResolveSecretsRequest(names=names, flow_id=flow_id)
+        return dict((await self._call(self._stub.ResolveSecrets, request)).values)

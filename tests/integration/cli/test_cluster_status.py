@@ -86,7 +86,7 @@ def shards():
 @pytest.fixture
 def silent(monkeypatch):
     """An address at which nobody answers."""
-    monkeypatch.setattr("flowhook.client.retrying.RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("flowhook.client.router_errors.RETRY_SECONDS", 0.1)
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{bound.getsockname()[1]}"

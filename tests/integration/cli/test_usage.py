@@ -71,7 +71,7 @@ def test_wrong_usage_is_exit_code_2_and_says_what_was_wrong(tmp_path, arguments,
 @pytest.fixture
 def impatient(monkeypatch):
     """Have clients give up at the first failure: how long they try is tested with them."""
-    monkeypatch.setattr("flowhook.client.retrying.RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("flowhook.client.router_errors.RETRY_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("impatient")

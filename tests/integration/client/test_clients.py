@@ -47,7 +47,7 @@ async def test_a_dry_run_changes_nothing(client):
 
 async def test_a_list_longer_than_a_page_is_complete_and_in_order(client, monkeypatch):
     for kind in ("aio", "sync"):
-        monkeypatch.setattr(f"flowhook.client.{kind}.paging.PAGE_SIZE", 2)
+        monkeypatch.setattr(f"flowhook.client.{kind}.transport.PAGE_SIZE", 2)
     await client("flows.apply", [flow(name) for name in "edcba"])
     assert [item.id for item in await client("flows.list")] == list("abcde")
     sent = [await client("ingest", "a", {}) for _ in range(5)]

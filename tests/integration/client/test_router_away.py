@@ -8,7 +8,7 @@ import grpc
 import pytest
 from support.clients import Either, close
 
-from flowhook.client import AsyncClient, channel, retrying
+from flowhook.client import AsyncClient, channel, router_errors
 from flowhook.errors import InternalError, UnavailableError
 from flowhook.v1 import flow_service_pb2, flow_service_pb2_grpc
 from flowhook.wire import status
@@ -146,7 +146,7 @@ class Refused(grpc.RpcError):
 
 
 def test_attempts_wait_longer_each_time_and_end_in_time():
-    attempts, waited = retrying.CallRetries(repeatable=True, target="r:1", timeout=10, now=0.0), []
+    attempts, waited = router_errors.CallRetries(repeatable=True, target="r:1", timeout=10, now=0.0), []
 
     def wait_until_it_gives_up():
         while True:
@@ -155,4 +155,4 @@ def test_attempts_wait_longer_each_time_and_end_in_time():
     with pytest.raises(UnavailableError, match="r:1"):
         wait_until_it_gives_up()
     assert all(whole / 2 <= each <= whole for each, whole in zip(waited, (0.05, 0.1, 0.2, 0.4, 0.5), strict=False))
-    assert sum(waited) <= retrying.RETRY_SECONDS
+    assert sum(waited) <= router_errors.RETRY_SECONDS

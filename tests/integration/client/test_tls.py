@@ -21,7 +21,7 @@ from flowhook.v1 import flow_service_pb2, flow_service_pb2_grpc
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Have clients give up at the first failure: how long they try is tested in `test_router_away`."""
-    monkeypatch.setattr("flowhook.client.retrying.RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("flowhook.client.router_errors.RETRY_SECONDS", 0.0)
 
 
 @pytest.fixture

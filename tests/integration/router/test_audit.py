@@ -8,7 +8,7 @@ from support.routers import flow
 
 from flowhook.client import AsyncClient, channel
 from flowhook.errors import NotFoundError, PermissionDeniedError
-from flowhook.model.audit_reason import audit_reason, client_address
+from flowhook.model.audit import audit_reason, client_address
 from flowhook.model.replays import ReplayOptions
 from flowhook.security.tokens import TokenScope, create_token
 from flowhook.v1 import (

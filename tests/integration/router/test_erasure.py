@@ -12,7 +12,7 @@ from flowhook.errors import ConflictError, NotFoundError
 from flowhook.events import ids
 from flowhook.limits import MAX_BODY_BYTES
 from flowhook.model import Status
-from flowhook.model.audit_reason import audit_reason
+from flowhook.model.audit import audit_reason
 from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2 as runner_pb
 from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub

@@ -9,7 +9,7 @@ from support.runners import attached
 
 from flowhook import limits
 from flowhook.client import channel
-from flowhook.model.audit_reason import audit_reason
+from flowhook.model.audit import audit_reason
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.security import callback_tokens
 from flowhook.v1 import rejection_service_pb2 as rejections

@@ -15,7 +15,7 @@ import grpc_testing
 import pytest
 from google.protobuf.message_factory import GetMessageClass
 
-from flowhook.client import Client, retrying
+from flowhook.client import Client, router_errors
 from flowhook.retrying import BackoffPolicy
 from flowhook.v1 import (
     cluster_service_pb2,
@@ -111,7 +111,7 @@ def router(monkeypatch):
     """A router that the test plays, and a blocking client of it, which does not wait between attempts."""
     channel = grpc_testing.channel(list(SERVICES.values()), grpc_testing.strict_fake_time(0))
     monkeypatch.setattr(grpc, "insecure_channel", lambda _target, options: channel)
-    monkeypatch.setattr(retrying, "CALL", BackoffPolicy(0.0, 0.0))
-    monkeypatch.setattr(retrying, "RETRY_SECONDS", 3600.0)  # a busy machine may let this process stand still
+    monkeypatch.setattr(router_errors, "CALL", BackoffPolicy(0.0, 0.0))
+    monkeypatch.setattr(router_errors, "RETRY_SECONDS", 3600.0)  # a busy machine may let this process stand still
     with Client("router:1", token="fhk_t", timeout=3600) as client:
         yield PlayedRouter(channel, client)

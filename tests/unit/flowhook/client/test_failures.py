@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from flowhook import errors
-from flowhook.client import retrying
+from flowhook.client import router_errors
 from flowhook.v1 import execution_service_pb2 as execution_pb
 
 
@@ -80,7 +80,7 @@ def test_a_call_that_must_not_be_repeated_fails_at_once(router, call, code, outc
 
 
 def test_a_router_that_stays_away_is_reported_when_the_time_for_retries_is_over(router, monkeypatch):
-    monkeypatch.setattr(retrying, "RETRY_SECONDS", -1.0)
+    monkeypatch.setattr(router_errors, "RETRY_SECONDS", -1.0)
     pending = router.start("flows.get", "hello")
     router.fail("FlowService.GetFlow", grpc.StatusCode.UNAVAILABLE)
     with pytest.raises(errors.UnavailableError, match="can't reach the router at router:1; is it running"):

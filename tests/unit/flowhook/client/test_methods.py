@@ -9,10 +9,10 @@ import pytest
 from flowhook.client import AppliedFlow, JobPreview, ProcessInfo, SignedRequest
 from flowhook.model import Change, Execution, Flow, Status
 from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.flows import SecretInfo
 from flowhook.model.jobs import Job, JobAction, JobSpec, JobState
 from flowhook.model.rejections import RejectedRequest
 from flowhook.model.replays import ReplayOptions
-from flowhook.model.secrets import SecretInfo
 from flowhook.v1 import cluster_service_pb2 as cluster_pb
 from flowhook.v1 import execution_service_pb2 as execution_pb
 from flowhook.v1 import flow_service_pb2 as flow_pb

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from flowhook.client import router_errors
-from flowhook.client.retrying import RETRY_SECONDS, TAKEOVER_SECONDS, CallRetries, translate
+from flowhook.client.router_errors import RETRY_SECONDS, TAKEOVER_SECONDS, CallRetries, translate
 from flowhook.errors import ConflictError, UnavailableError
 from flowhook.wire import status
 

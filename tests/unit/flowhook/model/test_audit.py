@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook.model.audit_reason import MAX_AUDIT_REASON, REASON_KEY, audit_reason, reason_metadata
+from flowhook.model.audit import MAX_AUDIT_REASON, REASON_KEY, audit_reason, reason_metadata
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import pytest
 from support.cases import cases
 
 from flowhook.client import AsyncClient, Client
-from flowhook.client.arguments import new_event
+from flowhook.client.values import new_event
 from flowhook.errors import InvalidError
 from flowhook.model import Execution, Flow, Reply, Status
-from flowhook.model.secrets import SecretInfo
+from flowhook.model.flows import SecretInfo
 
 
 def event(flow="hello", body=b"", **arguments):

@@ -1,4 +1,7 @@
-"""Checks and encodes the arguments of client methods: events with their headers and bodies, and timeouts."""
+"""Arguments of client methods, checked and encoded; pages of lists; and errors that only clients have.
+
+Other errors are in `flowhook.errors`.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,21 @@ from datetime import date, datetime
 from datetime import time as time_of_day
 from enum import Enum
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-from flowhook.errors import InvalidError
+from flowhook.errors import FlowhookError, InvalidError, UnavailableError
 from flowhook.events import ids
-from flowhook.model import Event
+from flowhook.model import Event, WorkflowError
+
+T_co = TypeVar("T_co", covariant=True)
 
 Body = bytes | str | Mapping[str, Any] | Sequence[Any]  # bytes are sent unchanged, text as UTF-8, anything else as JSON
 
 HeaderPairs = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
-_invalid: Final = partial(InvalidError, reason="ARGUMENT_INVALID")
 """Names and values of header fields; pairs if a name occurs more than once."""
+
+_invalid: Final = partial(InvalidError, reason="ARGUMENT_INVALID")
 
 
 def new_event(
@@ -93,3 +99,37 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     raise TypeError(f"values of type {type(value).__name__} are not supported")
+
+
+class Page(NamedTuple, Generic[T_co]):
+    """A part of a list, and the token of the next part; empty on the last.
+
+    Methods that return a page take `page_size`, how many items it has at most, in [1, 1000], and `page_token`, the
+    `next_page_token` of the page before with the same conditions; empty: the first page. A page may be short, or empty,
+    although there is a next one. A token that is not one of a page is refused with an `InvalidError`
+    (`PAGE_TOKEN_INVALID`).
+    """
+
+    items: Sequence[T_co]
+    next_page_token: str
+
+
+class ReplyPendingError(UnavailableError):
+    """The flow has not replied in time; its execution, `execution_id`, continues."""
+
+    default_reason = "REPLY_PENDING"
+
+    def __init__(self, execution_id: str) -> None:
+        super().__init__(f"execution {execution_id} has not replied in time, and continues")
+        self.execution_id = execution_id
+
+
+class ExecutionFailedError(FlowhookError):
+    """The execution faulted or was cancelled; `error` is the cause as a DSL error."""
+
+    default_reason = "EXECUTION_FAILED"
+
+    def __init__(self, execution_id: str, error: WorkflowError) -> None:
+        super().__init__(f"execution {execution_id} failed: {error.title}: {error.detail}".rstrip(": "))
+        self.execution_id = execution_id
+        self.error = error

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from flowhook.document import FlowDocument
+from flowhook.document.loader import FlowDocument
 from flowhook.document.models.credentials import AuthKind
 from flowhook.document.models.webhook import Webhook
 from flowhook.errors import InvalidError

@@ -25,7 +25,7 @@ from flowhook.model import Status
 
 if TYPE_CHECKING:
     from flowhook.client import Client
-    from flowhook.document import FlowDocument
+    from flowhook.document.loader import FlowDocument
     from flowhook.model import Execution
     from flowhook.process.settings import CommonSettings
     from flowhook.sender import SignedWebhook, WebhookRequest
@@ -118,7 +118,7 @@ def deliver(
     Raises:
         typer.Exit: the edge refuses it, or (`wait`) the execution has not completed.
     """
-    from flowhook.document import load_definition
+    from flowhook.document.loader import load_definition
     from flowhook.sender import WebhookRequest
 
     headers, content_type, body = content

@@ -22,7 +22,7 @@ from runner.interpreter.errors import error
 from runner.local_run import run_document
 
 if TYPE_CHECKING:
-    from flowhook.document import FlowDocument
+    from flowhook.document.loader import FlowDocument
     from flowhook.process.settings import RunnerSettings
 
 _JSON: Final = "application/json"

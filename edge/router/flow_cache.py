@@ -29,8 +29,7 @@ from edge.webhook.compiled_endpoints import FlowEndpoints, KeyRules
 from flowhook import limits
 from flowhook.document.models.webhook import Webhook
 from flowhook.errors import FlowhookError, InternalError, NotFoundError, OutOfRangeError, UnavailableError
-from flowhook.events.keys import order_expression
-from flowhook.events.shaping import shaping_expressions
+from flowhook.events.keys import order_expression, shaping_expressions
 from flowhook.model import own_urls
 from flowhook.process import logs
 from flowhook.wire.status import probable_cause

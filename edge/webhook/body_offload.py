@@ -12,8 +12,7 @@ from typing import Any, Final
 import orjson
 
 from flowhook import limits
-from flowhook.events.keys import DedupeKey, OrderKey, SearchAttributes
-from flowhook.events.shaping import ShapingExpressions
+from flowhook.events.keys import DedupeKey, OrderKey, SearchAttributes, ShapingExpressions
 from flowhook.payloads.parsing import Selection, encode_json, parse, select
 
 # JSON of the parts of a body that responses, handshakes and delivery IDs read; if it is larger, they read nothing.

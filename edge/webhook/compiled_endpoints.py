@@ -30,8 +30,7 @@ from flowhook import limits
 from flowhook.document.models.credentials import MtlsAuth
 from flowhook.document.models.webhook import Callback, RateLimit, Webhook
 from flowhook.events.ids import slot_of
-from flowhook.events.keys import Attributes, DedupeKey, OrderKey, SearchAttributes
-from flowhook.events.shaping import ShapingExpressions, ShapingKeys
+from flowhook.events.keys import Attributes, DedupeKey, OrderKey, SearchAttributes, ShapingExpressions, ShapingKeys
 from flowhook.expressions.paths import PathStep
 from flowhook.model.own_urls import below
 from flowhook.payloads.content_type import parse_content_type

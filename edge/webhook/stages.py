@@ -27,7 +27,7 @@ from edge.webhook.key_cache import KeyCache
 from flowhook import limits
 from flowhook.document.models.webhook import BODYLESS_METHODS
 from flowhook.events import ids
-from flowhook.events.shaping import ShapingKeys
+from flowhook.events.keys import ShapingKeys
 from flowhook.events.workflow_input import webhook_view
 from flowhook.http.forwarded import Address, TrustedProxies
 from flowhook.model import Event, events

@@ -17,7 +17,7 @@ import orjson
 from flowhook import limits
 from flowhook.errors import InvalidError
 from flowhook.events.workflow_input import request_view, rfc3339
-from flowhook.json import beyond_orjson
+from flowhook.json import dumps_beyond_orjson
 from flowhook.model import Event
 from flowhook.model.error_types import standard_type
 from flowhook.payloads.content_type import is_json
@@ -133,7 +133,7 @@ def read_event(event: Mapping[str, Any], what: ReadAs) -> Any:
     if "data_base64" in event:
         return event["data_base64"]
     data = event.get("data")
-    return data if data is None or isinstance(data, str) else beyond_orjson.dumps(data).decode()
+    return data if data is None or isinstance(data, str) else dumps_beyond_orjson(data).decode()
 
 
 def event_data(event: Mapping[str, Any]) -> Any:

@@ -70,13 +70,9 @@ def _random() -> bytes:
 
 
 def _encode(slot: int, milliseconds: int, random: bytes) -> str:
+    """Return the ID of a UUID: two zero bits and its 128 bits, as 26 characters of 5 bits."""
     low = (int.from_bytes(random, "big") & _RANDOM_MASK) | _VERSION_AND_VARIANT | slot
     return _encode_time(milliseconds) + _encode_low(low)
-
-
-def encode(value: int) -> str:
-    """Return the ID of a UUID: two zero bits and its 128 bits, as 26 characters of 5 bits."""
-    return _encode_time(value >> 80) + _encode_low(value & ((1 << 80) - 1))
 
 
 @lru_cache(64)  # many IDs are minted in one millisecond
@@ -99,11 +95,7 @@ def _encode_low(value: int) -> str:
 
 
 def decode(event_id: str) -> int:
-    """Return the UUID of an ID.
-
-    Raises:
-        InvalidError: `event_id` is not an event ID of Flowhook (`EVENT_ID_INVALID`).
-    """
+    """Return the UUID of an ID; InvalidError: it is not an event ID of Flowhook (`EVENT_ID_INVALID`)."""
     _check(event_id)
     return int(event_id[len(PREFIX) :].translate(_BASE_32), 32)
 

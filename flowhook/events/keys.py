@@ -1,4 +1,7 @@
-"""Keys of events: `execution.order_by`, `webhook.dedupe.key` and the search attributes of `execution.search`.
+"""Keys of events: what orders, deduplicates, finds and shapes the executions that they start.
+
+They are those of `webhook.dedupe`, and of `order_by`, `search`, `rate`, `concurrency`, `priority`, and `debounce` or
+`batch` of `execution`.
 
 They are computed once, when an event is accepted, and stored with it. The edge computes them from the content that it
 has parsed anyway; the router computes them for events that it receives otherwise. The expressions, which were checked
@@ -10,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -24,6 +27,8 @@ MAX_ATTRIBUTES: Final = 8  # search attributes of a flow
 MAX_NAME: Final = 64  # characters of the name of one
 MAX_VALUE: Final = 200  # characters of its value
 ATTRIBUTE_NAME_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_-]*$"
+
+MAX_PRIORITY: Final = 9  # of the executions of a flow; the least, and the default, is 0
 
 Attributes = tuple[tuple[str, str], ...]
 """Names and values."""
@@ -116,3 +121,120 @@ class SearchAttributes:
 def cut_value(value: str) -> str:
     """Return what is stored of a text."""
     return value[:MAX_VALUE]
+
+
+class ShapingKeys(NamedTuple):
+    """The keys by which the execution of one event is shaped."""
+
+    rate: str = ""  # executions with the same key share a rate; empty: those without a key share one
+    concurrency: str = ""  # at most so many executions with the same key run at a time; empty: no such limit
+    priority: int = 0  # in [0, `MAX_PRIORITY`]: those of a higher one run first
+    group: str = ""  # one runs of the executions with the same key that are debounced or batched; empty: not so
+    size: int = 0  # bytes of an event that is to be batched; 0: it is not
+    events: int = 1  # those of the batch that the execution runs for, or its event was in
+    batch: str = ""  # ID of the execution that first ran for them; empty: it ran for its own event
+
+    def pack(self) -> str:
+        """Return them as text, for storage."""
+        return orjson.dumps([*self]).decode()
+
+    @classmethod
+    def unpack(cls, packed: str | bytes) -> ShapingKeys:
+        return cls(*orjson.loads(packed))
+
+    def without_group(self) -> ShapingKeys:
+        return self._replace(group="", size=0)
+
+    def batched(self, revision: int, size: int) -> ShapingKeys:
+        """Return the keys of an event of a flow that batches them: a batch has events of one revision of the flow."""
+        return self._replace(group=f"{revision} {self.group}", size=max(size, 1)) if self.group else self
+
+
+UNSHAPED: Final = ShapingKeys()
+_ALL: Final = '${ "all" }'  # the key of a flow that batches its events without regard to one
+
+
+def rate_fingerprint(flow_id: str, key: str) -> bytes:
+    """Return what the line of a rate is stored under: not its key, which may be somebody's address."""
+    return hashlib.blake2b(f"{flow_id}\0{key}".encode(), digest_size=16, person=b"rate").digest()
+
+
+def shaping_expressions(execution: Mapping[str, Any]) -> dict[str, str]:
+    """Return the expressions of keys in the `execution` of a checked flow file, by the names of `ShapingKeys`."""
+    found: dict[str, str] = {}
+    for name, limit in (("rate", "rate"), ("concurrency", "concurrency"), ("group", "debounce"), ("group", "batch")):
+        value = execution.get(limit)
+        if isinstance(value, Mapping) and value.get("key") is not None:
+            found[name] = value["key"]
+        elif limit == "batch" and value is not None:
+            found[name] = _ALL
+    if isinstance(execution.get("priority"), str):
+        found["priority"] = execution["priority"]
+    return found
+
+
+class ShapingExpressions:
+    """The result of `shaping_expressions`, compiled."""
+
+    __slots__ = ("_keys", "_priority")
+
+    def __init__(self, expressions: Mapping[str, str]) -> None:
+        self._keys = [(name, OrderKey(each)) for name, each in expressions.items() if name != "priority"]
+        self._priority = OrderKey(expressions["priority"]) if "priority" in expressions else None
+
+    def of_view(self, view: object) -> ShapingKeys:
+        keys = {name: key.of_view(view) for name, key in self._keys}
+        priority = 0 if self._priority is None else read_priority(self._priority.of_view(view))
+        return ShapingKeys(keys.get("rate", ""), keys.get("concurrency", ""), priority, keys.get("group", ""))
+
+
+def read_priority(text: str) -> int:
+    """Return the priority that a value amounts to: that of a number is the nearest one there is, of all else 0."""
+    try:
+        return min(max(int(float(text)), 0), MAX_PRIORITY)
+    except (ValueError, OverflowError):
+        return 0
+
+
+class EventKeys(NamedTuple):
+    """The keys of an event, but for that by which repeated ones are found."""
+
+    order_key: str = ""
+    attributes: Attributes = ()
+    shaping: ShapingKeys | None = None  # None: its flow has no keys of shaping
+
+
+class KeyExpressions:
+    """The `order_by`, the `search` and the `shaping` of a flow (see `shaping_expressions`), compiled.
+
+    `raw`: its `webhook` leaves bodies unparsed: `.body` is null then, as in the workflow's input.
+    """
+
+    __slots__ = ("_attributes", "_order_key", "_shaping", "order_by", "raw", "search", "shaping", "webhook")
+
+    def __init__(
+        self,
+        order_by: str | None = None,
+        search: Mapping[str, str] = {},
+        *,
+        shaping: Mapping[str, str] = {},
+        webhook: bool = True,
+        raw: bool = False,
+    ) -> None:
+        self.order_by = order_by
+        self.search = search
+        self.shaping = shaping
+        self.webhook = webhook
+        self.raw = raw
+        self._order_key = None if order_by is None else OrderKey(order_by)
+        self._attributes = SearchAttributes(search)
+        self._shaping = ShapingExpressions(shaping) if shaping else None
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to compute."""
+        return self.order_by is not None or bool(self.search or self.shaping)
+
+    def of_view(self, view: object) -> EventKeys:
+        order_key = "" if self._order_key is None else self._order_key.of_view(view)
+        shaping = None if self._shaping is None else self._shaping.of_view(view)
+        return EventKeys(order_key, self._attributes.of_view(view), shaping)

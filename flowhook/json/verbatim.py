@@ -37,11 +37,7 @@ def loads(text: bytes) -> Any:
 
 
 def dumps(value: Any) -> bytes:
-    """Return a value of `loads` as JSON without whitespace.
-
-    Raises:
-        ValueError: it is nested more than some 250 levels deep, or a string is not Unicode.
-    """
+    """Return a value of `loads` as JSON; ValueError: it has more than some 250 levels, or a string is not Unicode."""
     try:
         return orjson.dumps(value, default=_fragment, option=orjson.OPT_PASSTHROUGH_DATACLASS)
     except orjson.JSONEncodeError as error:

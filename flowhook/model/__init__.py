@@ -34,11 +34,7 @@ from flowhook.model.executions import (
     Turn,
     WorkflowError,
 )
-from flowhook.model.flows import (
-    Change,
-    Flow,
-    FlowRevision,
-)
+from flowhook.model.flows import Change, Flow, FlowRevision
 from flowhook.model.times import to_datetime
 
 __all__ = [

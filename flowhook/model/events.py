@@ -96,11 +96,7 @@ class Reply:
     body: bytes
 
     def json(self) -> Any:
-        """Parse the body as JSON.
-
-        Raises:
-            ValueError: the body is not JSON.
-        """
+        """Parse the body as JSON; raises ValueError if it is none."""
         return json.loads(self.body)
 
 

@@ -107,7 +107,6 @@ class Resolution(NamedTuple):
 
     @property
     def resolved_at(self) -> datetime:
-        """Time of the decision."""
         return to_datetime(self.resolve_time_ms)
 
 
@@ -123,7 +122,6 @@ class Retry(NamedTuple):
 
     @property
     def next_at(self) -> datetime:
-        """Time of the next try."""
         return to_datetime(self.next_time_ms)
 
 
@@ -147,7 +145,6 @@ class Turn(NamedTuple):
 
     @property
     def expect_at(self) -> datetime | None:
-        """Time when its turn is expected to come; None: unknown."""
         return None if self.expect_time_ms is None else to_datetime(self.expect_time_ms)
 
 
@@ -160,7 +157,6 @@ class BlockedBy(NamedTuple):
 
     @property
     def faulted_at(self) -> datetime | None:
-        """Time when it faulted; None: it has not ended."""
         return None if self.fault_time_ms is None else to_datetime(self.fault_time_ms)
 
 
@@ -232,12 +228,10 @@ class TaskRun(NamedTuple):
 
     @property
     def began_at(self) -> datetime | None:
-        """Time at which it began; None: unknown."""
         return None if self.begin_time_ms is None else to_datetime(self.begin_time_ms)
 
     @property
     def ended_at(self) -> datetime | None:
-        """Time at which it ended; None: it has not ended, or unknown."""
         return None if self.end_time_ms is None else to_datetime(self.end_time_ms)
 
 
@@ -289,12 +283,10 @@ class Attempt(NamedTuple):
 
     @property
     def assigned_at(self) -> datetime | None:
-        """Time at which it was assigned to the runner; None: unknown."""
         return None if self.assign_time_ms is None else to_datetime(self.assign_time_ms)
 
     @property
     def ended_at(self) -> datetime | None:
-        """Time at which its lease ended; None: it is under way."""
         return None if self.end_time_ms is None else to_datetime(self.end_time_ms)
 
     @property

@@ -22,16 +22,6 @@ class OwnUrl(NamedTuple):
     path: str
     deeper: bool = False  # whether what is below the path belongs to the flow, too
 
-    def collides(self, other: OwnUrl) -> bool:
-        """Whether a request could be for both."""
-        if self.host and other.host and self.host != other.host:
-            return False
-        return (
-            self.path == other.path
-            or (self.deeper and other.path.startswith(below(self.path)))
-            or (other.deeper and self.path.startswith(below(other.path)))
-        )
-
     def takes(self, host: str, path: str) -> bool:
         """Whether a request to a host, in lower case and without a port, is for it."""
         return (not self.host or self.host == host) and (

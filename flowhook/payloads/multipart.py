@@ -21,7 +21,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.errors import InvalidError
-from flowhook.json.bounded import check_value_count
+from flowhook.json import check_value_count
 from flowhook.limits import MAX_PARTS
 from flowhook.model import Part
 from flowhook.payloads.content_type import decode_charset, is_json, parameters, parse_content_type

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import orjson
 
 from flowhook.errors import InvalidError
-from flowhook.json.bounded import check_value_count, parse_json
+from flowhook.json import check_value_count, parse_json
 from flowhook.limits import MAX_VALUES
 from flowhook.payloads.content_encoding import decompress
 from flowhook.payloads.content_type import ContentType, decode_charset, parse_content_type

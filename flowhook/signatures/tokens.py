@@ -25,8 +25,8 @@ from joserfc.jws import JWSRegistry
 from joserfc.jwt import JWTClaimsRegistry
 from typing_extensions import override
 
+from flowhook.document.models.auth import PlaidAuth
 from flowhook.document.models.credentials import JwtAuth
-from flowhook.document.models.provider_auth import PlaidAuth
 from flowhook.errors import InvalidError
 from flowhook.json import object_of
 from flowhook.signatures.keys import first_secret, make_keyring

@@ -13,7 +13,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.errors import InvalidError, UnauthenticatedError
-from flowhook.json.bounded import check_value_count, load_json
+from flowhook.json import check_value_count, load_json
 
 # A larger body is parsed before verification only if the flow's own `max_body` allows it, and never if it has more than
 # `MAX_VALUES` values: the sender determines the cost, and nothing else runs meanwhile, not even other threads.

@@ -8,8 +8,7 @@ from itertools import islice
 from typing import Any, Final
 
 from flowhook.errors import InvalidError
-from flowhook.json import verbatim
-from flowhook.json.bounded import check_value_count
+from flowhook.json import check_value_count, verbatim
 from operations.comparison.json_diff import Difference, find_differences
 from operations.text_diff import diff_lines
 

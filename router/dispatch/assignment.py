@@ -18,7 +18,7 @@ import attrs
 from flowhook import limits
 from flowhook.attach.messages import Assignment
 from flowhook.errors import FlowhookError, UnavailableError
-from flowhook.events.shaping import rate_fingerprint
+from flowhook.events.keys import rate_fingerprint
 from flowhook.process import logs
 from flowhook.wire.event_body import with_batch
 from router.dispatch.effects import ASSIGN_READY

@@ -9,7 +9,7 @@ import attrs
 
 from flowhook import limits
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
-from flowhook.events.event_keys import EventKeys, KeyExpressions
+from flowhook.events.keys import EventKeys, KeyExpressions
 from flowhook.model import Event, Origin
 from flowhook.sharing.token_bucket import TokenBucket
 from router.dispatch.shard_runtime import ShardRuntime

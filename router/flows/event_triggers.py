@@ -20,7 +20,7 @@ from flowhook.document.quantities import parse_size
 from flowhook.errors import InvalidError
 from flowhook.events.cloud_events import ReadAs, read_event
 from flowhook.expressions.syntax import is_expression, strip_markers
-from flowhook.json import beyond_orjson
+from flowhook.json import dumps_beyond_orjson
 from flowhook.model import Correlation, EventFilter
 from router.flows.schedules import ScheduleSpec, milliseconds, parse_schedule
 from router.scheduling.matching import ANY_TYPE, FilterShape, InboundEvent, filter_fingerprint, filter_types_for
@@ -74,7 +74,7 @@ class EventTrigger:
         if self.read == "envelope":
             return b"[%b]" % b",".join(payloads)
         try:
-            return beyond_orjson.dumps([read_event(orjson.loads(payload), self.read) for payload in payloads])
+            return dumps_beyond_orjson([read_event(orjson.loads(payload), self.read) for payload in payloads])
         except ValueError:
             cause = "the data of the event is nested too deeply to start a flow"
             raise InvalidError(cause, reason="CLOUD_EVENT_INVALID") from None

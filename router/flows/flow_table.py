@@ -19,15 +19,12 @@ import attrs
 import orjson
 
 from flowhook import limits
-from flowhook.document import FlowDocument, load_definition
-from flowhook.document.models import shaping
+from flowhook.document.loader import FlowDocument, load_definition
+from flowhook.document.models.execution import ExecutionPolicy, KeyedConcurrency, Order
 from flowhook.document.models.webhook import Callback, RateLimit
-from flowhook.document.models.workflow import ExecutionPolicy, Order
 from flowhook.document.named_secrets import parse_names
 from flowhook.errors import InternalError, InvalidError, OutOfRangeError, UnavailableError
-from flowhook.events.event_keys import KeyExpressions
-from flowhook.events.keys import order_expression
-from flowhook.events.shaping import shaping_expressions
+from flowhook.events.keys import KeyExpressions, order_expression, shaping_expressions
 from flowhook.model import Flow
 from flowhook.process import logs
 from flowhook.retrying import RETRY_SECONDS
@@ -313,7 +310,7 @@ def flow_policy(execution: ExecutionPolicy, *, paused: bool) -> FlowPolicy:
         paused=paused,
         keeps_turns=isinstance(execution.order_by, Order) and execution.order_by.on_fault == "hold",
         rate=None if rate is None else RatePolicy(rate.limit, rate.per, rate.burst, keyed=rate.key is not None),
-        key_concurrency=concurrency.limit if isinstance(concurrency, shaping.KeyedConcurrency) else None,
+        key_concurrency=concurrency.limit if isinstance(concurrency, KeyedConcurrency) else None,
         by_priority=isinstance(priority, str),
         group=_group(execution),
         weight=1 + priority if isinstance(priority, int) else 1,

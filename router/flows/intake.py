@@ -19,9 +19,7 @@ from flowhook import limits
 from flowhook.document.models.webhook import BODYLESS_METHODS
 from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
 from flowhook.events import ids
-from flowhook.events.event_keys import EventKeys
-from flowhook.events.keys import MAX_ATTRIBUTES, MAX_NAME, MAX_VALUE, Attributes
-from flowhook.events.shaping import MAX_PRIORITY, ShapingKeys
+from flowhook.events.keys import MAX_ATTRIBUTES, MAX_NAME, MAX_PRIORITY, MAX_VALUE, Attributes, EventKeys, ShapingKeys
 from flowhook.events.workflow_input import MAX_INLINE_BYTES
 from flowhook.sandbox import INLINE_BYTES
 from flowhook.security import callback_tokens

@@ -14,15 +14,15 @@ from typing import Final, NamedTuple
 import orjson
 
 from flowhook import limits
-from flowhook.document import FlowDocument, load_definition, located_warnings, parse
 from flowhook.document.catalogs import read_flow
+from flowhook.document.diagnostics.lint import located_warnings
 from flowhook.document.diagnostics.problems import Code, line_of
+from flowhook.document.loader import FlowDocument, load_definition, parse
 from flowhook.document.named_secrets import names_of, secret_paths
 from flowhook.errors import Fault, InvalidError, InvalidFlowError
 from flowhook.events import cloud_events
-from flowhook.events.event_keys import EventKeys, KeyExpressions
-from flowhook.events.shaping import ShapingKeys
-from flowhook.events.workflow_input import webhook_view
+from flowhook.events.keys import EventKeys, KeyExpressions, ShapingKeys
+from flowhook.events.workflow_input import admission_view, webhook_view
 from flowhook.model import Event
 from flowhook.payloads.parsing import parse as parse_body
 from flowhook.process import logs
@@ -66,7 +66,7 @@ class InputParser:
     async def keys(self, expressions: KeyExpressions, event: Event) -> EventKeys:
         """Return the keys of an event; none, with a warning, when its body takes too much to parse."""
         if _is_small(event):
-            return expressions.of_event(event)
+            return _keys_of(event, expressions)
         arguments = _pack_expressions(expressions), convert.event_to_bytes(event)
         try:
             return _unpack_keys(await self._offload.run(event.flow_id, read_keys, *arguments))
@@ -124,7 +124,7 @@ class InputParser:
         functions: Collection[str] | None,
         address_policy: AddressPolicy = AddressPolicy.PUBLIC,
     ) -> ParsedDocument:
-        """Parse, check and lint a flow file in a separate process; see `flowhook.document.parse`.
+        """Parse, check and lint a flow file in a separate process; see `flowhook.document.loader.parse`.
 
         Its programs are compiled, which makes jq compute their constants, however large they are.
 
@@ -157,7 +157,11 @@ def _checked(event: Event, expressions: KeyExpressions) -> EventKeys:
         return EventKeys()
     if expressions.webhook:
         return expressions.of_view(webhook_view(event, content.body))
-    return expressions.of_event(event)
+    return _keys_of(event, expressions)
+
+
+def _keys_of(event: Event, expressions: KeyExpressions) -> EventKeys:
+    return expressions.of_view(admission_view(event, webhook=expressions.webhook, raw=expressions.raw))
 
 
 def _pack_expressions(expressions: KeyExpressions) -> bytes:
@@ -187,7 +191,7 @@ _FAULTS = b"faults"
 
 def read_keys(expressions: bytes, event: bytes) -> Iterator[bytes]:
     """Yield the order key of a serialized event, its search attributes as JSON, and its keys of shaping, if any."""
-    yield from _pack_keys(_unpack_expressions(expressions).of_event(convert.event_from_bytes(event)))
+    yield from _pack_keys(_keys_of(convert.event_from_bytes(event), _unpack_expressions(expressions)))
 
 
 def read_checked(expressions: bytes, event: bytes) -> Iterator[bytes]:

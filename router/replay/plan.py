@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from flowhook.errors import ConflictError
-from flowhook.events.event_keys import EventKeys
+from flowhook.events.keys import EventKeys
 from flowhook.model import Event, JournalEntry
 from flowhook.model.replays import ReplayOptions, ReplayOrigin, ReplayPreview
 from flowhook.v1 import envelope_pb2

@@ -11,7 +11,7 @@ import orjson
 from flowhook import limits
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
 from flowhook.events import ids
-from flowhook.events.event_keys import EventKeys
+from flowhook.events.keys import EventKeys
 from flowhook.events.workflow_input import batches_events, takes_raw_body
 from flowhook.model import Event
 from flowhook.model.replays import ReplayOptions, ReplayPreview

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 
-from flowhook.events.shaping import UNSHAPED, ShapingKeys
+from flowhook.events.keys import UNSHAPED, ShapingKeys
 
 
 class WaitingLine:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from flowhook.events.shaping import ShapingKeys
+from flowhook.events.keys import ShapingKeys
 from router.scheduling.lines import WaitingLine
 
 MAX_POSITION: Final = 10_000  # executions of all lines that are counted when somebody asks for a place in one

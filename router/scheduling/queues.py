@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Final, NamedTuple
 
-from flowhook.events.shaping import ShapingKeys
+from flowhook.events.keys import ShapingKeys
 from router.scheduling.groups import GroupPolicy
 from router.scheduling.lines import WaitingLine
 from router.scheduling.outages import DEFAULT_BREAKER_POLICY, BreakerPolicy

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, NamedTuple
 
-from flowhook.events.shaping import UNSHAPED, ShapingKeys, rate_fingerprint
+from flowhook.events.keys import UNSHAPED, ShapingKeys, rate_fingerprint
 from router.scheduling.lines import WaitingLine
 
 ROUNDING: Final = 1e-6  # seconds by which two times may differ that are meant to be the same

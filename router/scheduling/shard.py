@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
-from flowhook.events.shaping import UNSHAPED, ShapingKeys
+from flowhook.events.keys import UNSHAPED, ShapingKeys
 from flowhook.model.executions import AttemptEnd
 from router.scheduling.groups import ClosedGroup, EventGroups, GroupId, GroupWait
 from router.scheduling.leases import (

@@ -36,7 +36,7 @@ import apsw
 import attrs
 
 from flowhook.errors import ConflictError, FlowhookError, NotFoundError
-from flowhook.events.shaping import ShapingKeys, rate_fingerprint
+from flowhook.events.keys import ShapingKeys, rate_fingerprint
 from flowhook.process import logs
 from router.storage.expiry import release_batches, remove_executions
 from router.storage.model import Erasure

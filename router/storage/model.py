@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from flowhook.events import ids
-from flowhook.events.shaping import ShapingKeys
+from flowhook.events.keys import ShapingKeys
 from flowhook.model import Execution, JournalEntry, Retry, Status, Subscription, WorkflowError
 from flowhook.model.executions import Attempt, LinkKind
 

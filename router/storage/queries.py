@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from flowhook import limits
-from flowhook.events.shaping import ShapingKeys
+from flowhook.events.keys import ShapingKeys
 from flowhook.model import JournalEntry
 from flowhook.model.executions import Attempt, AttemptEnd, AttemptHistory
 from flowhook.model.random_access import RandomAccess

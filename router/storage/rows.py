@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from flowhook.events.shaping import ShapingKeys
+from flowhook.events.keys import ShapingKeys
 from flowhook.model import (
     Correlation,
     EventFilter,

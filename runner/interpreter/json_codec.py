@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from flowhook import limits
-from flowhook.json import beyond_orjson
+from flowhook.json import dumps_beyond_orjson
 from runner.interpreter.errors import Kind, fault
 
 
@@ -22,7 +22,7 @@ def encode(value: Any) -> bytes:
     except orjson.JSONEncodeError:
         pass
     try:
-        return beyond_orjson.dumps(value)
+        return dumps_beyond_orjson(value)
     except ValueError:
         raise fault(Kind.RUNTIME, "the data is nested too deeply, or can't be written as JSON") from None
 

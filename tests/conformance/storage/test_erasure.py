@@ -9,8 +9,8 @@ import pytest
 from support.body_seats import seat_of
 
 from flowhook.errors import ConflictError, NotFoundError
+from flowhook.events.keys import ShapingKeys, rate_fingerprint
 from flowhook.events.lifecycle import WorkflowEventType
-from flowhook.events.shaping import ShapingKeys, rate_fingerprint
 from flowhook.limits import INLINE_BODY_BYTES
 from flowhook.model import JournalEntry, Status, WorkflowError
 from flowhook.model.audit import AuditEntry

@@ -3,7 +3,7 @@
 import time
 
 from flowhook import limits
-from flowhook.events.shaping import ShapingKeys
+from flowhook.events.keys import ShapingKeys
 from flowhook.model import JournalEntry, Status
 from router.storage.expiry import FIRST, STEP
 from router.storage.limits import StorageLimits

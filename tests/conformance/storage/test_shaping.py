@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowhook import limits
-from flowhook.events.shaping import ShapingKeys
+from flowhook.events.keys import ShapingKeys
 from flowhook.model import Status
 from flowhook.model.executions import LinkKind
 from router.storage.model import Ended, GroupLeft, RateReserved

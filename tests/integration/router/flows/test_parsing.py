@@ -13,8 +13,7 @@ from support.cpu import loop_seconds
 from flowhook import limits
 from flowhook.errors import InvalidError, InvalidFlowError
 from flowhook.events import ids
-from flowhook.events.event_keys import EventKeys, KeyExpressions
-from flowhook.events.shaping import ShapingKeys
+from flowhook.events.keys import EventKeys, KeyExpressions, ShapingKeys
 from flowhook.model import Event
 from flowhook.sandbox.offload import Offload
 from router.flows.parsing import InputParser

@@ -7,7 +7,7 @@ import pytest
 
 from edge.webhook.body_offload import MAX_SELECTED_BYTES, BodyQuery, parse_large_body
 from flowhook.errors import InvalidError
-from flowhook.events.shaping import ShapingKeys
+from flowhook.events.keys import ShapingKeys
 from flowhook.payloads.parsing import selection_of
 
 VIEW = {"id": "evt_1", "headers": {"x": "north"}, "body": None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook.events.shaping import (
+from flowhook.events.keys import (
     MAX_PRIORITY,
     ShapingExpressions,
     ShapingKeys,

@@ -6,25 +6,6 @@ from flowhook.model.own_urls import OwnUrl, find, host_name, shown_url
 
 
 @cases(
-    ("one", "other", "collide"),
-    [
-        (OwnUrl("", "/a"), OwnUrl("", "/a"), True),
-        (OwnUrl("h", "/a"), OwnUrl("", "/a"), True),
-        (OwnUrl("h", "/a"), OwnUrl("i", "/a"), False),
-        (OwnUrl("", "/a"), OwnUrl("", "/a/b"), False),
-        (OwnUrl("", "/a", deeper=True), OwnUrl("", "/a/b"), True),
-        (OwnUrl("", "/a", deeper=True), OwnUrl("", "/ab"), False),
-        (OwnUrl("", "/", deeper=True), OwnUrl("h", "/x/y"), True),
-        (OwnUrl("", "/"), OwnUrl("", "/x"), False),
-        (OwnUrl("", "/a/", deeper=True), OwnUrl("", "/a"), False),
-        (OwnUrl("", "/a/", deeper=True), OwnUrl("", "/a/b"), True),
-    ],
-)
-def test_two_urls_collide_if_a_request_could_be_for_both(one, other, collide):
-    assert one.collides(other) is other.collides(one) is collide
-
-
-@cases(
     ("host", "path", "found"),
     [
         ("h", "/a", ["one"]),

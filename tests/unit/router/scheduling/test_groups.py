@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowhook import limits
-from flowhook.events.shaping import ShapingKeys
+from flowhook.events.keys import ShapingKeys
 from router.scheduling import groups
 from router.scheduling.groups import MAX_PERIODS, ClosedGroup, EventGroups, GroupId, GroupPolicy
 from router.scheduling.queues import FlowPolicy

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from support.examples import examples
 
-from flowhook.events.shaping import ShapingKeys
+from flowhook.events.keys import ShapingKeys
 from router.scheduling import places
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.rates import RatePolicy

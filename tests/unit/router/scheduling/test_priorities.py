@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowhook.events.shaping import ShapingKeys
+from flowhook.events.keys import ShapingKeys
 from router.scheduling.lines import WaitingLine
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.rates import RatePolicy

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowhook.events.shaping import ShapingKeys, rate_fingerprint
+from flowhook.events.keys import ShapingKeys, rate_fingerprint
 from router.scheduling import rates
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.rates import AHEAD, LATENESS, RateLines, RatePolicy, RateWait

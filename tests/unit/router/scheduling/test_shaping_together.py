@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.examples import examples
 
-from flowhook.events.shaping import ShapingKeys
+from flowhook.events.keys import ShapingKeys
 from router.scheduling import queues, rates
 from router.scheduling.groups import GroupPolicy
 from router.scheduling.queues import FlowPolicy

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.examples import examples
 
 from flowhook.errors import ConflictError, NotFoundError
-from flowhook.events.event_keys import EventKeys
+from flowhook.events.keys import EventKeys
 from flowhook.model import Event, Execution, ExecutionDetail, JournalEntry, Origin, Status
 from flowhook.model.replays import ReplayOptions, ReplayOrigin
 from flowhook.v1 import execution_service_pb2 as pb

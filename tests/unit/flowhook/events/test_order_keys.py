@@ -6,7 +6,8 @@ import orjson
 from support.cases import cases
 
 from flowhook import limits
-from flowhook.events.event_keys import KeyExpressions
+from flowhook.events.keys import KeyExpressions
+from flowhook.events.workflow_input import admission_view
 from flowhook.model import Event, Origin
 
 
@@ -28,7 +29,8 @@ def event(body=None, content_type="application/json", raw=None, headers=(), **fi
 
 
 def key(expression, message, **options):
-    return KeyExpressions(expression, **options).of_event(message).order_key
+    expressions = KeyExpressions(expression, **options)
+    return expressions.of_view(admission_view(message, webhook=expressions.webhook, raw=expressions.raw)).order_key
 
 
 @cases(

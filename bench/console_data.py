@@ -16,7 +16,7 @@ from bench.flows import DOCUMENT, MARK, register
 from bench.log import log
 from bench.requests import FOLDER
 from flowhook.client.channel import connect
-from flowhook.document import canonical, parse
+from flowhook.document.loader import canonical, parse
 from flowhook.events import ids
 from flowhook.model import Event, Status, WorkflowError
 from flowhook.model.execution_filter import ExecutionFilter

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from bench.log import log
 from bench.requests import quantile
-from flowhook.document import canonical, parse
+from flowhook.document.loader import canonical, parse
 from harness.cluster import Cluster, running_cluster
 from router.storage.registry import FlowDraft
 from router.storage.storage import open_storage

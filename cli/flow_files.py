@@ -18,7 +18,7 @@ from flowhook import limits
 from flowhook.errors import Fault, InvalidError, InvalidFlowError
 
 if TYPE_CHECKING:
-    from flowhook.document import FlowDocument
+    from flowhook.document.loader import FlowDocument
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 _UNSET: Final = re.compile(r"secret (\S+) is not set")
@@ -69,8 +69,8 @@ def check_flow_files(
 
 def check_contents(contents: Mapping[str, bytes], named: Collection[str] = ()) -> tuple[list[FlowFile], list[Fault]]:
     """Return the same of the contents of files, by their names; `named` are functions that they may call besides."""
-    from flowhook.document import parse
     from flowhook.document.diagnostics.problems import Code
+    from flowhook.document.loader import parse
     from runner.component_names import component_names
 
     functions = component_names().union(named)

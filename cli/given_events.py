@@ -15,7 +15,7 @@ import typer
 from flowhook.errors import InvalidError
 
 if TYPE_CHECKING:
-    from flowhook.document import FlowDocument
+    from flowhook.document.loader import FlowDocument
     from flowhook.document.models.webhook import Callback, Webhook
     from flowhook.model import Event
     from runner.ipc import ProvidedEvent

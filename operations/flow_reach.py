@@ -11,11 +11,17 @@ from typing import Any, Final
 import orjson
 
 from flowhook.cron import next_cron
-from flowhook.document.models.credentials import ApiKeyAuth, AuthKind, BasicAuth, JwtAuth, MtlsAuth, OneTimeUrlAuth
-from flowhook.document.models.custom_signature import CustomSignature
-from flowhook.document.models.shaping import KeyedConcurrency, Rate
+from flowhook.document.models.credentials import (
+    ApiKeyAuth,
+    AuthKind,
+    BasicAuth,
+    CustomSignature,
+    JwtAuth,
+    MtlsAuth,
+    OneTimeUrlAuth,
+)
+from flowhook.document.models.execution import ExecutionPolicy, KeyedConcurrency, Rate
 from flowhook.document.models.webhook import InboundEndpoint, RateLimit, Webhook
-from flowhook.document.models.workflow import ExecutionPolicy
 from flowhook.document.named_secrets import parse_names
 from flowhook.document.quantities import parse_duration
 from flowhook.limits import KIB, MIB

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, SecretStr
 
-from flowhook.model.secrets import SecretInfo
+from flowhook.model.flows import SecretInfo
 from operations.operation import NoParameters, Parameters
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import orjson
 
 from flowhook.asyncio_tasks import end_tasks
-from flowhook.document import FlowDocument
+from flowhook.document.loader import FlowDocument
 from flowhook.model import Event, Reply
 from flowhook.process.settings import RunnerSettings
 from flowhook.wire import convert

@@ -23,7 +23,7 @@ def command(
 ) -> None:
     """Check flow files as apply does, without a router; problems are reported with file, line and key."""
     from cli import flow_files
-    from flowhook.document import located_warnings
+    from flowhook.document.diagnostics.lint import located_warnings
     from flowhook.process.settings import RunnerSettings
 
     policy = read_settings(RunnerSettings, {}).address_policy  # as far as the environment says what runners may call

@@ -21,7 +21,7 @@ from cli.given_events import SentRequest, callback_event, emitted_event, secrets
 from cli.options import Json, read_content, read_file, read_settings, split_pair
 
 if TYPE_CHECKING:
-    from flowhook.document import FlowDocument
+    from flowhook.document.loader import FlowDocument
     from flowhook.model import Reply
     from runner.ipc import ProvidedEvent, WaitStarted
 
@@ -88,7 +88,7 @@ def command(
     """Run one flow here, with no cluster: its output goes to stdout, a fault or a reply as JSON to stderr."""
     from cli import flow_files
     from cli.output import print_json, to_json
-    from flowhook.document import located_warnings
+    from flowhook.document.diagnostics.lint import located_warnings
     from flowhook.errors import NotFoundError
     from flowhook.process.settings import RunnerSettings
     from runner.local_run import run_document

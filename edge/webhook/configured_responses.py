@@ -11,11 +11,12 @@ import orjson
 from edge.http import responses
 from edge.http.responses import Response
 from flowhook import limits
-from flowhook.document.models.webhook import BODYLESS_STATUSES, FIELD_NAME, RESERVED_HEADERS, OnFault, Respond
+from flowhook.document.models.webhook import BODYLESS_STATUSES, RESERVED_HEADERS, OnFault, Respond
 from flowhook.errors import InvalidError
 from flowhook.events.ids import LENGTH
 from flowhook.expressions.paths import compile_accessor, paths_in
 from flowhook.expressions.syntax import is_expression, strip_markers
+from flowhook.providers.scheme import TOKEN
 
 Template = Callable[[Any], Any]  # evaluates to a value, given the value of `.`
 
@@ -94,7 +95,7 @@ class FlowResponse:
         fields = [
             (name.encode("ascii"), value)
             for name, value in headers
-            if name.lower() not in _NOT_A_FLOWS and FIELD_NAME.fullmatch(name) and not _LINE_ENDS.search(value)
+            if name.lower() not in _NOT_A_FLOWS and TOKEN.fullmatch(name) and not _LINE_ENDS.search(value)
         ]
         return responses.build_response(status, fields, b"" if status in BODYLESS_STATUSES else body)
 

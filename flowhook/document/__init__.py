@@ -9,24 +9,3 @@
 
 Models are immutable and hold what was written: they evaluate nothing, and know no storage, transport or secret value.
 """
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from flowhook.document.diagnostics.lint import located_warnings, warnings
-    from flowhook.document.loader import FlowDocument, canonical, load_definition, parse
-
-__all__ = ["FlowDocument", "canonical", "load_definition", "located_warnings", "parse", "warnings"]
-
-_FROM: Final = {
-    **dict.fromkeys(("located_warnings", "warnings"), "diagnostics.lint"),
-    **dict.fromkeys(("FlowDocument", "canonical", "load_definition", "parse"), "loader"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import the names in `__all__` on first use: an edge needs only `webhook`. Source: PEP 562."""
-    if name not in _FROM:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_FROM[name]}"), name)

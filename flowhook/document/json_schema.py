@@ -22,10 +22,10 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from flowhook.document.definition import strings_in
-from flowhook.document.key_descriptions import KEYS
 from flowhook.document.models import base, calls
+from flowhook.document.models.execution import ExecutionPolicy
 from flowhook.document.models.webhook import Webhook
-from flowhook.document.models.workflow import ExecutionPolicy, Workflow
+from flowhook.document.models.workflow import Workflow
 
 IDENTIFIER: Final = "urn:flowhook:flow"  # `$id` of the schema: a name, not a URL to fetch it from
 
@@ -137,7 +137,7 @@ def _sentence(text: str) -> str:
 
 
 def _describe_keys(model: str, schema: Any, definitions: Mapping[str, JsonSchemaValue]) -> None:
-    """Describe keys that their models do not describe, nor the schemas of their values, by `key_descriptions`."""
+    """Describe keys that their models do not describe, nor the schemas of their values, by `KEYS`."""
     for part in _parts(schema):
         for key, value in part.get("properties", {}).items():
             text = KEYS.get(f"{model}.{key}", KEYS.get(key))
@@ -240,3 +240,108 @@ def _referenced(root: JsonSchemaValue, definitions: Mapping[str, JsonSchemaValue
                 found[name] = definitions[name]
                 waiting.append(definitions[name])
     return found
+
+
+KEYS: Final[Mapping[str, str]] = {
+    "algorithm": "Hash function of the signature.",
+    "arguments": "Arguments of the program, in order.",
+    "as": "Expression, or object with expressions, for what is handed on.",
+    "at": "Name of the variable that has the index of the item.",
+    "audiences": "Whom the token is for.",
+    "authentications": "Ways to authenticate, by the name under which calls refer to them.",
+    "authority": "URL of the authorization server.",
+    "body": "Body of the request: JSON, or an expression.",
+    "branches": "Tasks that run at the same time.",
+    "catalogs": "Catalogs of functions, by the name after the `@` of a `call`.",
+    "code": "Source code of the script.",
+    "command": "Program to run, with its path or on PATH.",
+    "compete": "Whether the first branch that completes ends the others, and its output is that of the task.",
+    "correlate": "Values that have to be equal in all events that belong together, by name.",
+    "count": "Number of retries at most.",
+    "data": "Payload of the event; one that is awaited is compared with it.",
+    "datacontenttype": "Media type of the payload.",
+    "dataschema": "URI of the schema of the payload.",
+    "days": "Days of the duration.",
+    "detail": "Explanation of this occurrence.",
+    "do": "Tasks that run one after the other; the output of each is the input of the next.",
+    "document": "The schema, written in place.",
+    "dsl": "Version of the Open Workflow DSL that the file is written for.",
+    "each": "Name of the variable that has the item.",
+    "encoding": "Encoding of the value.",
+    "environment": "Environment variables, by name.",
+    "errors": "Errors, by the name under which `raise` refers to them.",
+    "exceptWhen": "Expression that is true for errors that are not caught, or not tried again.",
+    "extensions": "Tasks that run before or after other tasks.",
+    "field": "Path of a field of the body: names joined by dots.",
+    "format": "Format of the schema.",
+    "from": "Expression, or object with expressions, that makes the input of what comes.",
+    "functions": "Tasks that `call` names.",
+    "grant": "Grant by which the token is requested.",
+    "hash": "Hash function of the signature.",
+    "header": "Name of a header.",
+    "headers": "Headers, by name.",
+    "hours": "Hours of the duration.",
+    "id": "ID of the event.",
+    "instance": "JSON Pointer of the task that has failed.",
+    "introspection": "Path of the endpoint that describes tokens.",
+    "item": "Name of the variable that has the item.",
+    "language": "Language of the code.",
+    "metadata": "Notes for people and tools: without effect.",
+    "method": "Method to call.",
+    "methods": "HTTP methods that are accepted.",
+    "milliseconds": "Milliseconds of the duration.",
+    "minutes": "Minutes of the duration.",
+    "mode": "Where expressions are evaluated: `strict`, only in `${ }`.",
+    "multipart": "Parts of a `multipart/form-data` body.",
+    "name": "Name, by which others refer to it.",
+    "namespace": "Namespace of the flow; outside `default` it is part of the flow's ID.",
+    "operationId": "ID of the operation in the document.",
+    "output": "What the task hands on: the content, the whole response, or the content as it is.",
+    "parameters": "Parameters of the operation, by name.",
+    "password": "Password; an expression may name a secret.",
+    "payload": "Payload of the message.",
+    "prefix": "Text before the value, which is removed.",
+    "protocol": "Protocol of the servers to choose from.",
+    "protocolVersion": "Version of the protocol.",
+    "query": "Parameter of the URL, or parameters by name.",
+    "redirect": "Whether statuses from 300 to 399 count as success.",
+    "retries": "Retry policies, by the name under which `catch.retry` refers to them.",
+    "revocation": "Path of the endpoint that revokes tokens.",
+    "scopes": "Scopes that are requested.",
+    "seconds": "Seconds of the duration.",
+    "secret": "Name of the secret, whose value `flowhook secrets set` sets.",
+    "secrets": "Names of several secrets, of which any one fits, while one is rotated.",
+    "set": "Object with expressions, or an expression, that replaces the data.",
+    "source": "URI of the system that the event comes from.",
+    "status": "HTTP status that stands for the error.",
+    "subject": "What the event is about.",
+    "summary": "What the flow does, in Markdown.",
+    "switch": "Cases, of which the first one that matches says what comes next.",
+    "tags": "Labels, by name.",
+    "then": "What comes next: `continue`, `exit`, `end`, or the name of a task.",
+    "time": "When it happened.",
+    "timeouts": "Timeouts, by the name under which tasks refer to them.",
+    "title": "Short text for people.",
+    "token": "The token; an expression may name a secret.",
+    "try": "Tasks whose errors `catch` handles.",
+    "type": "Type, by which it is recognised.",
+    "uri": "The URI; an expression may make it.",
+    "use": "Name of what is defined in the section `use`.",
+    "username": "Name of the user.",
+    "value": "Content of the part.",
+    "variables": "Values of the variables in the URL of the server.",
+    "version": "Semantic version.",
+    "when": "Expression that is true for errors that are caught, or tried again.",
+    "while": "Expression that is evaluated before each iteration, and ends the loop when it is false.",
+    "CallTask.call": "Function to call: `http`, one of `use.functions` or of a catalog, or a component.",
+    "CallTask.with": "Arguments of the function.",
+    "Catch.as": "Name of the variable that has the error.",
+    "Extension.after": "Tasks that run after each of them.",
+    "HttpArguments.method": "HTTP method.",
+    "OAuth2Client.authentication": "How the client authenticates at the authorization server.",
+    "OAuth2Endpoints.token": "Path of the endpoint that issues tokens.",
+}
+"""Descriptions of keys that mean the same wherever they stand; `MODEL.KEY` describes the key of one model only.
+
+A key that is described in the model that has it, or whose value has a description, is not here.
+"""

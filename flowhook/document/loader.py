@@ -16,11 +16,13 @@ import orjson
 from pydantic import BaseModel
 
 from flowhook.document.catalogs import read_flow
+from flowhook.document.definition import flow_id
 from flowhook.document.diagnostics.problems import Code, Mark, Problem, to_fault
 from flowhook.document.diagnostics.rules.workflow import check_rules
 from flowhook.document.diagnostics.shapes import check_shape
+from flowhook.document.models.execution import ExecutionPolicy
 from flowhook.document.models.webhook import Webhook
-from flowhook.document.models.workflow import ExecutionPolicy, Workflow
+from flowhook.document.models.workflow import Workflow
 from flowhook.errors import Fault, InvalidFlowError
 
 MAX_FAULTS: Final = 100  # faults that are reported for one file; more would not help
@@ -104,7 +106,7 @@ def build(definition: dict[str, Any]) -> FlowDocument:
     execution = parts.pop("execution", None)
     workflow = Workflow.model_validate(parts)
     return FlowDocument(
-        id=workflow.document.flow_id,
+        id=flow_id(workflow.document.namespace, workflow.document.name),
         definition=definition,
         workflow=workflow,
         webhook=None if webhook is None else Webhook.model_validate(webhook),

@@ -38,8 +38,7 @@ def is_expression(value: object) -> TypeGuard[str]:
 
 def strip_markers(value: str) -> str:
     """Return the jq program of an expression, with or without `${ }` around it."""
-    text = value.strip()
-    return text[2:-1].strip() if text.startswith("${") and text.endswith("}") else text
+    return value.strip()[2:-1].strip() if is_expression(value) else value.strip()
 
 
 def syntax_hint(value: object) -> str:

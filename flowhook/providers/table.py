@@ -2,7 +2,7 @@
 
 To add a provider, add its row here, and the vendor's own test vector in tests/conformance/signatures; see
 CONTRIBUTING.md. A provider with further keys in flow files has a model in
-`flowhook.document.models.provider_auth`, and one that no `Scheme` describes a verifier in `flowhook.signatures.build`.
+`flowhook.document.models.auth`, and one that no `Scheme` describes a verifier in `flowhook.signatures.build`.
 """
 
 from __future__ import annotations

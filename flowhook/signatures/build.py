@@ -9,14 +9,21 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from flowhook.document.models.credentials import ApiKeyAuth, AuthKind, BasicAuth, JwtAuth, MtlsAuth
-from flowhook.document.models.custom_signature import HmacAuth, PublicKeyAuth
-from flowhook.document.models.provider_auth import (
+from flowhook.document.models.auth import (
     AwsSnsAuth,
     ElasticioAuth,
     PaypalAuth,
     PlaidAuth,
     StandardWebhooksAuth,
+)
+from flowhook.document.models.credentials import (
+    ApiKeyAuth,
+    AuthKind,
+    BasicAuth,
+    HmacAuth,
+    JwtAuth,
+    MtlsAuth,
+    PublicKeyAuth,
 )
 from flowhook.errors import InvalidError
 from flowhook.providers import PROVIDERS

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509 import Certificate
 from typing_extensions import override
 
-from flowhook.document.models.provider_auth import AwsSnsAuth, PaypalAuth
+from flowhook.document.models.auth import AwsSnsAuth, PaypalAuth
 from flowhook.providers.table import AWS_SNS_HOST
 from flowhook.signatures.public_keys import MAX_SIGNATURE_BYTES, decode_text
 from flowhook.signatures.request_values import required_header, single_header

@@ -12,8 +12,7 @@ from typing import Any, Final, NamedTuple, TypeGuard, cast
 import attrs
 from typing_extensions import override
 
-from flowhook.document.models.credentials import AuthKind
-from flowhook.document.models.custom_signature import HmacAuth, PublicKeyAuth
+from flowhook.document.models.credentials import AuthKind, HmacAuth, PublicKeyAuth
 from flowhook.payloads.content_type import parse_content_type
 from flowhook.providers.scheme import (
     ContentPart,

@@ -111,11 +111,7 @@ def _set_rare_fields(message: envelope_pb2.Event, event: Event) -> None:
 
 
 def event_from_proto(message: envelope_pb2.Event) -> Event:
-    """Return the event that a message holds.
-
-    Raises:
-        InvalidError: its `head` is not a serialized `RequestHead` (`EVENT_UNREADABLE`).
-    """
+    """Return the event that a message holds; InvalidError: its `head` is no `RequestHead` (`EVENT_UNREADABLE`)."""
     try:
         head = envelope_pb2.RequestHead.FromString(message.head) if message.head else message
     except DecodeError:

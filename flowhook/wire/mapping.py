@@ -93,11 +93,7 @@ _BY_HAND: Final[Mapping[type, _Codec]] = {
 
 
 def to_proto(value: object, kind: type[M]) -> M:
-    """Return a value of a model type as a message.
-
-    Raises:
-        TypeError: the two have different fields.
-    """
+    """Return a value of a model type as a message; TypeError: the two have different fields."""
     return _codec(_model_type(type(value)), kind.DESCRIPTOR).encode(value)  # type: ignore[no-any-return, arg-type] # a class can be hashed
 
 
@@ -117,11 +113,7 @@ def enum_to_proto(member: Enum | None, kind: Any) -> Any:
 
 
 def enum_from_proto(value: int, member: type[T], kind: Any) -> T:
-    """Return the member for a value of a protobuf enum.
-
-    Raises:
-        KeyError: it is unspecified or unknown, and no member stands for that.
-    """
+    """Return the member for a value of a protobuf enum; KeyError: it is unknown, and no member stands for that."""
     return _enum(member, kind.DESCRIPTOR).decode(value)  # type: ignore[arg-type, no-any-return] # T is an enum
 
 

@@ -9,8 +9,8 @@ from typing import Final
 
 import attrs
 
-from flowhook.document import FlowDocument
 from flowhook.document.diagnostics.problems import Code
+from flowhook.document.loader import FlowDocument
 from flowhook.errors import Fault, InvalidFlowError
 from flowhook.model import own_urls
 from flowhook.model.own_urls import OwnUrl

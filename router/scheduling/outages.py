@@ -68,7 +68,7 @@ TIDY_MS: Final = 1000
 
 
 class BreakerPolicy(NamedTuple):
-    """When calls of a flow park; see `flowhook.document.models.workflow`."""
+    """When calls of a flow park; see `flowhook.document.models.execution`."""
 
     failures: int = 5  # in a row
     probe_ms: int = 10_000  # time until the first probe

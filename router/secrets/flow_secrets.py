@@ -18,15 +18,14 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from flowhook import limits
-from flowhook.document import FlowDocument
 from flowhook.document.diagnostics.problems import Code
+from flowhook.document.loader import FlowDocument
 from flowhook.document.models.auth import kinds_by_secret, parse_auth, secret_misuses
 from flowhook.document.models.credentials import AuthKind
 from flowhook.document.named_secrets import NamedSecrets, parse_names
 from flowhook.errors import Fault, InvalidFlowError, OutOfRangeError
 from flowhook.model import Flow
-from flowhook.model.flows import NamedSecret
-from flowhook.model.secrets import SecretInfo, SecretUser, SecretUses
+from flowhook.model.flows import NamedSecret, SecretInfo, SecretUser, SecretUses
 from router.storage.registry import Registry
 
 # pairs of flow and secret that are noted; beyond it, the pair that was noted first makes room

@@ -14,8 +14,8 @@ import attrs
 import orjson
 
 from flowhook import limits
-from flowhook.document import canonical, load_definition
 from flowhook.document.diagnostics.problems import Code
+from flowhook.document.loader import canonical, load_definition
 from flowhook.document.named_secrets import names_of
 from flowhook.errors import Fault, InvalidError, InvalidFlowError, NotFoundError
 from flowhook.model import Change, Flow

@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 
 from flowhook import limits
-from flowhook.document import load_definition
+from flowhook.document.loader import load_definition
 from flowhook.errors import InvalidError, NotFoundError, PermissionDeniedError
 from flowhook.security.tokens import TokenScope
 from flowhook.signatures.keys import is_hash_of_nothing

@@ -13,8 +13,8 @@ from typing_extensions import override
 
 from flowhook.errors import ExhaustedError, FlowhookError, OutOfRangeError
 from flowhook.model import Change, Flow, FlowRevision
+from flowhook.model.flows import SecretInfo
 from flowhook.model.own_urls import OwnUrl
-from flowhook.model.secrets import SecretInfo
 from router.storage.limits import DEFAULT_PAGE, StorageLimits
 from router.storage.readers import Readers, reading
 from router.storage.statements import BatchStatement, write_counter

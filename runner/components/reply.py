@@ -15,8 +15,9 @@ from pydantic import AfterValidator, Field, StrictInt, StrictStr
 
 from flowhook import limits
 from flowhook.document.models.calls import ReplyArguments
-from flowhook.document.models.webhook import FIELD_NAME, RESERVED_HEADERS
+from flowhook.document.models.webhook import RESERVED_HEADERS
 from flowhook.model import Reply
+from flowhook.providers.scheme import TOKEN
 from runner.components.base import Context, component
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, fault
@@ -30,7 +31,7 @@ _TYPE: Final = "content-type"
 
 
 def _name(name: str) -> str:
-    if not FIELD_NAME.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         raise ValueError("is not a valid header name")
     if name.lower() in RESERVED_HEADERS:
         raise ValueError("is set by the server, not by a flow")

@@ -16,9 +16,9 @@ from typing import Annotated, Any, Final
 import orjson
 from pydantic import AfterValidator, Field
 
+from flowhook.document.models.auth import provider
 from flowhook.document.models.calls import WebhookSendArguments
 from flowhook.document.models.credentials import Duration, HeaderName, SecretName
-from flowhook.document.models.provider_auth import provider
 from flowhook.document.models.webhook import RESERVED_HEADERS
 from flowhook.errors import InvalidError
 from flowhook.payloads.content_type import is_json

@@ -15,7 +15,8 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from flowhook.document.models.webhook import FIELD_NAME, RESERVED_HEADERS
+from flowhook.document.models.webhook import RESERVED_HEADERS
+from flowhook.providers.scheme import TOKEN
 from flowhook.security.address_policy import POLICY, is_policy_error
 from flowhook.tracing.context import TRACEPARENT
 from runner.authentication.policy import Digest, Policy
@@ -294,7 +295,7 @@ def _checked(url: str | URL, query: Mapping[str, str | list[str]] | None) -> URL
 
 def _checked_fields(headers: Mapping[str, str]) -> CIMultiDict[str]:
     for name, value in headers.items():
-        if not FIELD_NAME.fullmatch(name):
+        if not TOKEN.fullmatch(name):
             raise fault(Kind.CONFIGURATION, f"the header name {name!r} is not allowed in HTTP")
         if name.lower() in RESERVED_HEADERS:
             raise fault(Kind.CONFIGURATION, f"the HTTP client sets the header {name} itself; remove it")

@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from support.senders import SenderKeys
 
-from flowhook.document.models.auth import SIGNING
-from flowhook.document.models.provider_auth import PROVIDER_KINDS
+from flowhook.document.models.auth import PROVIDER_KINDS, SIGNING
 from harness.cluster import Cluster
 
 NAMESPACE: Final = "fuzz"

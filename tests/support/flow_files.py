@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import pytest
 
-from flowhook.document import parse
+from flowhook.document.loader import parse
 from flowhook.errors import Fault, InvalidFlowError
 
 HEAD = "document: {dsl: 1.0.3, namespace: default, name: orders, version: 1.0.0}\n"

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from support.effects import CALLER
 from support.shards import running_host
 
-from flowhook.document import canonical, parse
+from flowhook.document.loader import canonical, parse
 from flowhook.wire import convert
 from router.flows.admission import AdmissionControl
 from router.flows.event_triggers import parse_triggers

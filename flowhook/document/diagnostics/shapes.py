@@ -265,6 +265,8 @@ def check_shape(
         for error in failure.errors(include_url=False):
             if error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]:
                 continue  # pydantic counts only the valid items
+            if error["type"] == "default_factory_not_called":
+                continue  # the default depends on a key that has a problem
             place = _place(error["loc"], data, is_key=error["type"] == "extra_forbidden")
             code, cause = explanation.of(error, place)
             yield Problem((*path, *place), code, cause, at=_beginning(error))

@@ -1,7 +1,11 @@
-"""The base of all models of a flow file, the small types they share, and overrides of their JSON Schema."""
+"""The base of all models of a flow file, overrides of their JSON Schema, and what they share, such as retry policies.
+
+Source: dsl-reference.md, "Duration", "Timeout", "Retry"; schema/workflow.yaml, `retryPolicy`.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Final, Self, TypeAlias, TypeVar
@@ -9,11 +13,13 @@ from typing import Annotated, Any, ClassVar, Final, Self, TypeAlias, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
     GetJsonSchemaHandler,
     PlainValidator,
+    StrictInt,
     Tag,
     WithJsonSchema,
     model_validator,
@@ -21,7 +27,9 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from flowhook.document.diagnostics.problems import Code, LocatedCause, validation_error, validation_error_at
+from flowhook.document.diagnostics.problems import Code, LocatedCause, refused_as, validation_error, validation_error_at
+from flowhook.document.quantities import parse_duration, parse_size
+from flowhook.errors import InvalidError
 from flowhook.expressions.syntax import is_expression, syntax_hint
 
 EXPRESSION: Final[JsonSchemaValue] = {"type": "string", "pattern": r"^\s*\$\{[\s\S]*\}\s*$"}  # an expression in `${ }`
@@ -94,23 +102,35 @@ class Model(BaseModel):
 
 
 Definition = TypeVar("Definition")
-OrText: TypeAlias = Annotated[
-    Annotated[Definition, Tag("<definition>")] | Annotated[str, Tag("<reference>")],
+Text = TypeVar("Text")
+Either: TypeAlias = Annotated[
+    Annotated[Definition, Tag("<definition>")] | Annotated[Text, Tag("<reference>")],
     Discriminator(lambda value: "<reference>" if isinstance(value, str) else "<definition>"),
 ]
+"""A definition, or in its place a type whose values are written as texts."""
+
+OrText: TypeAlias = Either[Definition, str]
 """A definition, or a text in its place: the name of one, or an expression."""
 
 
-def exactly_one(*keys: str, cause: str, may_be_null: bool = False) -> Any:
-    """Return a validator of models of which exactly one of these keys has a value; null is one if it `may_be_null`."""
+def _count_keys(least: int, most: float, code: Code) -> Callable[..., Any]:
+    def validator(*keys: str, cause: str, may_be_null: bool = False) -> Any:
+        def check(model: Model) -> Model:
+            written = model.model_fields_set.intersection(keys or model.model_fields_set)
+            count = len(written if may_be_null else [key for key in written if getattr(model, key) is not None])
+            if not least <= count <= most:
+                raise validation_error(code, cause)
+            return model
 
-    def check(model: Model) -> Model:
-        written = model.model_fields_set.intersection(keys)
-        if len(written if may_be_null else [key for key in keys if getattr(model, key) is not None]) != 1:
-            raise validation_error(Code.KEY_CONFLICT, cause)
-        return model
+        return model_validator(mode="after")(check)
 
-    return model_validator(mode="after")(check)
+    return validator
+
+
+# validators of models in which so many of these keys, or of all, have a value; null is one if it `may_be_null`
+exactly_one: Final = _count_keys(1, 1, Code.KEY_CONFLICT)
+at_most_one: Final = _count_keys(0, 1, Code.KEY_CONFLICT)
+at_least_one: Final = _count_keys(1, math.inf, Code.KEY_MISSING)
 
 
 def sole_item(value: object, expected: str) -> tuple[str, Any]:
@@ -189,14 +209,42 @@ def accept(test: Callable[[Any], bool], code: Code, cause: str) -> Callable[[Any
     return check
 
 
+def checked(check: Callable[[Any], object], code: Code) -> Callable[[Any], Any]:
+    """Return a validator of values that `check` accepts, whose InvalidError is reported with a code."""
+
+    def validate(value: Any) -> Any:
+        with refused_as(code):
+            check(value)
+        return value
+
+    return validate
+
+
+def size(least: int, most: float, cause: str) -> BeforeValidator:
+    """Return a validator that converts a size such as `10MiB` to bytes, within limits."""
+
+    def convert(value: object) -> int:
+        with refused_as(Code.SIZE_INVALID):
+            converted = parse_size(value)
+        if not least <= converted <= most:
+            raise validation_error(Code.VALUE_RANGE, cause)
+        return converted
+
+    return BeforeValidator(convert)
+
+
 def pattern_or_expression(pattern: str, expected: str) -> Callable[[str], str]:
     """Return a validator for strings: the whole string matches the pattern, or it is an expression."""
     compiled, cause = re.compile(pattern), f"expected {expected}, or an expression"
     return accept(lambda value: is_expression(value) or bool(compiled.fullmatch(value)), Code.VALUE_FORMAT, cause)
 
 
-def is_integer(value: object, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+def integer_or_expression(what: str, least: int, most: int) -> PlainValidator:
+    def test(value: object) -> bool:
+        return is_expression(value) or (type(value) is int and least <= value <= most)
+
+    cause = f"expected {what}, {least} to {most}, or an expression ${{ … }}"
+    return PlainValidator(accept(test, Code.VALUE_RANGE, cause))
 
 
 _schema: Final = accept(
@@ -275,3 +323,91 @@ UriTemplate = Annotated[str, AfterValidator(check_uri_template)]
 """An absolute http(s) URI that may hold `{variables}`, or an expression in `${ }`."""
 
 Uri = Annotated[str, AfterValidator(_uri)]  # an absolute http(s) URI, or an expression in `${ }`
+
+
+def _duration(value: object) -> object:
+    if is_expression(value):
+        return value
+    try:
+        parse_duration(value)
+    except InvalidError as error:
+        cause = error.message
+        hint = syntax_hint(value)
+        if hint:
+            cause = f"expected a duration such as PT5M{hint}"
+        elif isinstance(value, dict) and any(map(is_expression, value.values())):
+            cause = "a duration can be an expression as a whole, but one of its units can't"
+        raise validation_error(Code.DURATION_INVALID, cause) from None
+    return value
+
+
+Duration = Annotated[dict[str, Any] | str, PlainValidator(_duration), DURATION_OR_EXPRESSION]
+"""ISO 8601, a mapping of units to numbers, or an expression in `${ }` that yields one of them."""
+
+
+class Timeout(Model):
+    """A time limit."""
+
+    after: Duration
+
+
+class Nothing(Model):
+    """A mapping without keys."""
+
+
+class ExponentialBackoff(Model):
+    """Each delay is twice the one before; none is longer than `maxDelay`, which Flowhook adds to the DSL."""
+
+    max_delay: Duration | None = Field(None, alias="maxDelay")
+
+
+class LinearBackoff(Model):
+    """Each delay is longer than the one before by `increment`, by default by `delay`; for `maxDelay` see above."""
+
+    increment: Duration | None = None
+    max_delay: Duration | None = Field(None, alias="maxDelay")
+
+
+class Backoff(OneKeyModel):
+    """The growth of delays: exactly one of these."""
+
+    constant: Nothing | None = None
+    exponential: ExponentialBackoff | None = None
+    linear: LinearBackoff | None = None
+
+
+class AttemptLimit(Model):
+    """Number of retries, and time limit of each attempt."""
+
+    count: Annotated[StrictInt, Field(ge=0, le=10_000)] | None = None
+    duration: Duration | None = None
+
+
+class RetryLimit(Model):
+    """The end of retrying; `duration` counts from the first failure."""
+
+    attempt: AttemptLimit | None = None
+    duration: Duration | None = None
+
+
+class Jitter(Model):
+    """A random time between these is added to each delay."""
+
+    from_: Duration = Field(alias="from")
+    to: Duration
+
+
+class RetryPolicy(Model):
+    """Conditions and delays of retries."""
+
+    when: str | None = None
+    except_when: str | None = Field(None, alias="exceptWhen")
+    delay: Duration | None = None
+    backoff: Backoff | None = None
+    limit: RetryLimit | None = None
+    jitter: Jitter | None = None
+
+
+# or the name of one of `use.timeouts` or `use.retries`; `execution` and `metadata` may name one of `RETRY_PRESETS`
+TimeoutOrName = OrText[Timeout]
+RetryOrName = OrText[RetryPolicy]

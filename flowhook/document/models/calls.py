@@ -9,29 +9,19 @@ Source: dsl-reference.md, "HTTP Call", "gRPC Call", "OpenAPI Call", "External Re
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, StrictBool, StrictInt, Tag
 
-from flowhook.document.diagnostics.problems import Code, LocatedCause, Path, validation_error
+from flowhook.document.diagnostics.problems import Code, Path, validation_error
 from flowhook.document.models import base
 from flowhook.document.models.authentication import ReferenceableAuthenticationPolicy
-from flowhook.document.models.base import (
-    Model,
-    UriTemplate,
-    accept,
-    check_uri_template,
-    exactly_one,
-    is_integer,
-    model_check,
-    neither_mapping_nor_expression,
-    pattern_or_expression,
-)
-from flowhook.document.models.timing import Duration
-from flowhook.document.models.webhook import FIELD_NAME, RESERVED_HEADERS
+from flowhook.document.models.base import Duration, Model, UriTemplate, accept, exactly_one
+from flowhook.document.models.webhook import RESERVED_HEADERS
 from flowhook.expressions.syntax import is_expression
 from flowhook.limits import MAX_PARTS
+from flowhook.providers.scheme import TOKEN
 
 _METHOD: Final = re.compile(r"[A-Za-z]{1,32}")
 
@@ -43,31 +33,29 @@ _method: Final = accept(
 )
 
 
-def _scalars(value: object) -> object:
-    """Validate a mapping of scalars. The DSL requires strings; numbers and booleans are unambiguous, so accept them."""
+def _scalars(value: object, listed: str = "") -> object:
+    """Validate a mapping of scalars; `listed`: a list of them will do, as it says.
+
+    The DSL requires strings; numbers and booleans are unambiguous, so accept them.
+    """
     if is_expression(value):
         return value
     if not isinstance(value, dict):
-        raise neither_mapping_nor_expression(value)
+        raise base.neither_mapping_nor_expression(value)
     for name, item in value.items():
-        if item is None or isinstance(item, dict | list):
-            raise validation_error(Code.VALUE_TYPE, f"expected a string for {name}")
+        for each in item if listed and isinstance(item, list) else [item]:
+            if each is None or isinstance(each, dict | list):
+                raise validation_error(Code.VALUE_TYPE, f"expected a string for {name}{listed}")
     return value
 
 
 def _query(value: object) -> object:
-    if not isinstance(value, dict):
-        return _scalars(value)
-    for name, item in value.items():
-        for each in item if isinstance(item, list) else [item]:
-            if each is None or isinstance(each, dict | list):
-                raise validation_error(Code.VALUE_TYPE, f"expected a string for {name}, or a list of strings")
-    return value
+    return _scalars(value, ", or a list of strings")
 
 
 def _fields(value: object) -> object:
     for name in value if isinstance(value, dict) else ():
-        if not FIELD_NAME.fullmatch(name):
+        if not TOKEN.fullmatch(name):
             raise validation_error(Code.HEADER_INVALID, f"{name!r} is not a valid header name")
         if name.lower() in RESERVED_HEADERS:
             raise validation_error(Code.HEADER_INVALID, f"{name} is set by the HTTP client: remove it")
@@ -112,10 +100,9 @@ class MultipartField(Model):
 
 _expression: Final = accept(is_expression, Code.VALUE_TYPE, "expected a list of fields, or an expression ${ … }")
 
-Fields = Annotated[
-    Annotated[tuple[MultipartField, ...], Field(min_length=1, max_length=MAX_PARTS), Tag("<fields>")]
-    | Annotated[str, AfterValidator(_expression), Tag("<expression>")],
-    Discriminator(lambda value: "<expression>" if isinstance(value, str) else "<fields>"),
+Fields = base.Either[
+    Annotated[tuple[MultipartField, ...], Field(min_length=1, max_length=MAX_PARTS)],
+    Annotated[str, AfterValidator(_expression)],
 ]
 
 
@@ -133,31 +120,24 @@ class HttpArguments(Model):
     output: Literal["raw", "content", "response"] = "content"
     redirect: StrictBool = False
 
-    @model_check
-    def _has_one_body(self) -> Iterator[LocatedCause]:
-        if len({"body", "attachment", "multipart"} & self.model_fields_set) > 1:
-            yield (), Code.KEY_CONFLICT, "expected one of body, attachment and multipart"
+    _has_one_body = base.at_most_one(
+        "body", "attachment", "multipart", cause="expected one of body, attachment and multipart", may_be_null=True
+    )
 
 
 # patterns of a name in protobuf, of the full name of a service, and of the host of a gRPC server
 IDENTIFIER: Final = "[A-Za-z_][A-Za-z0-9_]*"
 FULL_NAME: Final = rf"{IDENTIFIER}(\.{IDENTIFIER})*"
 HOST: Final = r"(https?://)?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
-_SERVICE: Final = pattern_or_expression(FULL_NAME, "the full name of a service, such as pets.v1.Pets")
-_HOST: Final = pattern_or_expression(HOST, "a host such as api.example.com, without its port")
-_RPC: Final = pattern_or_expression(IDENTIFIER, "the name of a method, such as GetPet")
+_SERVICE: Final = base.pattern_or_expression(FULL_NAME, "the full name of a service, such as pets.v1.Pets")
+_HOST: Final = base.pattern_or_expression(HOST, "a host such as api.example.com, without its port")
+_RPC: Final = base.pattern_or_expression(IDENTIFIER, "the name of a method, such as GetPet")
 
 
 _no_file: Final = accept(
     lambda value: not (isinstance(value, str) and value.lower().startswith("file:")),
     Code.URI_INVALID,
     "files of a runner are not read: `flowhook apply` takes those beside the flow file, else serve it over http(s)",
-)
-
-_port: Final = accept(
-    lambda value: is_expression(value) or is_integer(value, 1, 65535),
-    Code.VALUE_RANGE,
-    "expected a port, 1 to 65535, or an expression ${ … }",
 )
 
 
@@ -171,7 +151,7 @@ _EMBEDDED: Final = re.compile(rf"{EMBEDDED}[A-Za-z0-9_-]*")
 
 
 def _resource_uri(value: str) -> str:
-    return value if _EMBEDDED.fullmatch(value) else check_uri_template(value)
+    return value if _EMBEDDED.fullmatch(value) else base.check_uri_template(value)
 
 
 _Uri = Annotated[str, BeforeValidator(_no_file), AfterValidator(_resource_uri)]
@@ -204,7 +184,7 @@ class GrpcService(Model):
     name: Annotated[str, Field(max_length=255), AfterValidator(_SERVICE)]
     host: Annotated[str, AfterValidator(_HOST)]
     """TLS is used on port 443 and behind `https://`."""
-    port: Annotated[int | str, PlainValidator(_port), base.PORT] | None = None
+    port: Annotated[int | str, base.integer_or_expression("a port", 1, 65535), base.PORT] | None = None
     """Default: 443."""
     authentication: ReferenceableAuthenticationPolicy | None = None
 
@@ -268,10 +248,9 @@ class SubscriptionLifetime(Model):
     until: str | None = None
     """The same, evaluated after each message."""
 
-    @model_check
-    def _ends(self) -> Iterator[LocatedCause]:
-        if not {"amount", "while_", "until"} & self.model_fields_set:
-            yield (), Code.KEY_MISSING, "expected one of amount, while and until"
+    _ends = base.at_least_one(
+        "amount", "while_", "until", cause="expected one of amount, while and until", may_be_null=True
+    )
 
 
 class AsyncApiSubscription(Model):
@@ -360,11 +339,6 @@ FUNCTION_ARGUMENTS: Final[Mapping[str, type[Model]]] = {
 }
 """Model of the arguments, by function name."""
 
-_status: Final = accept(
-    lambda value: is_expression(value) or is_integer(value, 200, 599),
-    Code.VALUE_RANGE,
-    "expected a status, 200 to 599, or an expression ${ … }",
-)
 _Text = Annotated[str, Field(min_length=1)]
 _Mailboxes = Annotated[
     list[Any] | str, PlainValidator(type_or_expression("a mailbox, or a list of them", str, list)), base.TEXT_OR_LIST
@@ -383,7 +357,7 @@ class TwitterPostArguments(Model):
 class ReplyArguments(Model):
     """`with` of a `call: reply`."""
 
-    status: Annotated[int | str, PlainValidator(_status), base.STATUS] = 200
+    status: Annotated[int | str, base.integer_or_expression("a status", 200, 599), base.STATUS] = 200
     """Status of the response."""
     headers: _Parameters = Field(default_factory=dict)
     """Headers of the response; a list stands for several headers of one name."""

@@ -17,17 +17,9 @@ from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, Validati
 from flowhook import limits
 from flowhook.cron import MAX_LENGTH, check_cron, check_timezone
 from flowhook.document.definition import RFC_3339
-from flowhook.document.diagnostics.problems import Code, LocatedCause, refused_as, validation_error
+from flowhook.document.diagnostics.problems import Code, LocatedCause, validation_error
 from flowhook.document.models import base
-from flowhook.document.models.base import (
-    Model,
-    OneKeyModel,
-    OrText,
-    accept,
-    exactly_one,
-    model_check,
-    pattern_or_expression,
-)
+from flowhook.document.models.base import Model, accept, exactly_one, model_check
 from flowhook.document.models.credentials import Duration
 from flowhook.events.cloud_events import MAX_TYPE_LENGTH, ReadAs
 from flowhook.expressions.syntax import is_expression
@@ -81,10 +73,7 @@ class AwaitedProperties(EventProperties):
 
     __pydantic_extra__: dict[str, str]
 
-    @model_check
-    def _is_any(self) -> Iterator[LocatedCause]:
-        if not self.model_fields_set:
-            yield (), Code.KEY_MISSING, "expected at least one attribute, such as `type`"
+    _is_any = base.at_least_one(cause="expected at least one attribute, such as `type`", may_be_null=True)
 
 
 _extension: Final = accept(
@@ -92,10 +81,10 @@ _extension: Final = accept(
     Code.VALUE_TYPE,
     "expected a string, a boolean or a 32-bit integer",
 )
-_REFERENCE: Final = pattern_or_expression(r"\S+", "a URI without spaces")
-_TYPE: Final = pattern_or_expression(rf"[\s\S]{{1,{MAX_TYPE_LENGTH}}}", f"1 to {MAX_TYPE_LENGTH} characters")
-_ABSOLUTE_URI: Final = pattern_or_expression(r"[A-Za-z][A-Za-z0-9+.-]*:\S+", "an absolute URI")
-_MEDIA_TYPE: Final = pattern_or_expression(r"[^\s/;]+/[^\s/;]+(\s*;.*)?", "a media type such as application/json")
+_REFERENCE: Final = base.pattern_or_expression(r"\S+", "a URI without spaces")
+_TYPE: Final = base.pattern_or_expression(rf"[\s\S]{{1,{MAX_TYPE_LENGTH}}}", f"1 to {MAX_TYPE_LENGTH} characters")
+_ABSOLUTE_URI: Final = base.pattern_or_expression(r"[A-Za-z][A-Za-z0-9+.-]*:\S+", "an absolute URI")
+_MEDIA_TYPE: Final = base.pattern_or_expression(r"[^\s/;]+/[^\s/;]+(\s*;.*)?", "a media type such as application/json")
 
 
 class EmittedProperties(EventProperties):
@@ -170,7 +159,7 @@ class EventStrategy(Model):
 class EventConsumptionStrategy(EventStrategy):
     """The awaited events and, with `any`, the end of waiting."""
 
-    until: OrText[EventStrategy] | None = None
+    until: base.OrText[EventStrategy] | None = None
     """Allowed with `any`. The end of waiting: an expression, with or without `${ }`, over the array of consumed
     events; or events, which are not part of the output. None: the first event."""
 
@@ -194,31 +183,23 @@ MIN_SECONDS: Final = 1.0  # minimum interval between two executions that a timer
 MAX_TIMEZONE_LENGTH: Final = 64  # the longest name has 32 characters
 
 
-def _cron(value: str) -> str:
-    with refused_as(Code.CRON_INVALID):
-        check_cron(value)
-    return value
-
-
-def _timezone(value: str) -> str:
-    with refused_as(Code.VALUE_FORMAT):
-        check_timezone(value)
-    return value
-
-
 _interval: Final = accept(lambda seconds: seconds >= MIN_SECONDS, Code.VALUE_RANGE, "must be at least one second")
 Interval = Annotated[Duration, AfterValidator(_interval)]
 """Seconds, at least `MIN_SECONDS`, written as a duration. Not an expression: nothing could evaluate it yet."""
 
 
-class Schedule(OneKeyModel):
+class Schedule(base.OneKeyModel):
     """The trigger of a flow: exactly one of these; with `cron`, a `timezone`; with `on`, `read`."""
 
     _beside: ClassVar[Mapping[str, str]] = {"timezone": "cron", "read": "on"}
 
-    cron: Annotated[str, Field(max_length=MAX_LENGTH), AfterValidator(_cron)] | None = None
+    cron: (
+        Annotated[str, Field(max_length=MAX_LENGTH), AfterValidator(base.checked(check_cron, Code.CRON_INVALID))] | None
+    ) = None
     """Times: minute, hour, day of the month, month, day of the week; with six fields, the second comes first."""
-    timezone: Annotated[str, Field(max_length=MAX_TIMEZONE_LENGTH), AfterValidator(_timezone)] = "UTC"
+    timezone: Annotated[
+        str, Field(max_length=MAX_TIMEZONE_LENGTH), AfterValidator(base.checked(check_timezone, Code.VALUE_FORMAT))
+    ] = "UTC"
     """Time zone of `cron`, by its name in the IANA database. An addition to the DSL, whose times are in UTC."""
     every: Interval | None = None
     """Interval, at least a second; whether the last execution has ended does not matter."""

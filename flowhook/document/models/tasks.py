@@ -29,20 +29,9 @@ from pydantic_core import CoreSchema
 from flowhook.document.definition import NAME_PATTERN, VERSION_OR_LATEST_PATTERN, kind_of
 from flowhook.document.diagnostics.problems import Code, LocatedCause, validation_error
 from flowhook.document.models import base
-from flowhook.document.models.base import (
-    Data,
-    Model,
-    NamedModel,
-    OrText,
-    Transformation,
-    accept,
-    exactly_one,
-    model_check,
-    sole_item,
-)
+from flowhook.document.models.base import Model, accept, exactly_one
 from flowhook.document.models.calls import ExternalResource, Scalars
 from flowhook.document.models.events import EmitConfiguration, ListenConfiguration
-from flowhook.document.models.timing import Duration, RetryOrName, TimeoutOrName
 from flowhook.expressions.syntax import is_expression
 
 
@@ -50,14 +39,14 @@ class Input(Model):
     """Validation of the raw input, then its transformation."""
 
     schema_: base.Schema | None = Field(None, alias="schema")
-    from_: Transformation | None = Field(None, alias="from")
+    from_: base.Transformation | None = Field(None, alias="from")
 
 
 class Output(Model):
     """Transformation of the raw output, then validation of the result."""
 
     schema_: base.Schema | None = Field(None, alias="schema")
-    as_: Transformation | None = Field(None, alias="as")
+    as_: base.Transformation | None = Field(None, alias="as")
 
 
 class Export(Output):
@@ -135,7 +124,7 @@ class RunConfiguration(Model):
         "workflow", "script", "shell", cause="expected exactly one of workflow, script and shell", may_be_null=True
     )
 
-    @model_check
+    @base.model_check
     def _returns_what_there_is(self) -> Iterator[LocatedCause]:
         if "return_" not in self.model_fields_set:
             return
@@ -160,7 +149,7 @@ class TaskBase(Model):
     input: Input | None = None
     output: Output | None = None
     export: Export | None = None
-    timeout: TimeoutOrName | None = None
+    timeout: base.TimeoutOrName | None = None
     then: str | None = None
     """`continue` (as is None), `exit`, `end`, or the name of a task in the same list."""
     metadata: dict[str, Any] = Field(default_factory=dict)
@@ -207,7 +196,7 @@ class RaiseConfiguration(Model):
     The result of an expression, such as a caught error, is raised unchanged, with its `instance`.
     """
 
-    error: OrText[ErrorDefinition]
+    error: base.OrText[ErrorDefinition]
 
 
 class RaiseTask(TaskBase):
@@ -225,10 +214,10 @@ class RunTask(TaskBase):
 class SetTask(TaskBase):
     """Replaces the data."""
 
-    set: Data
+    set: base.Data
 
 
-class SwitchCase(NamedModel):
+class SwitchCase(base.NamedModel):
     """One case of a switch. Without `when` it is the default, for when no other matches."""
 
     noun: ClassVar[str] = "case"
@@ -311,10 +300,9 @@ class ErrorFilter(Model):
     details: str | None = None
     """The same as `detail`, as 1.0.3 of the standard writes it."""
 
-    @model_check
-    def _is_any(self) -> Iterator[LocatedCause]:
-        if not self.model_fields_set:
-            yield (), Code.KEY_MISSING, "expected at least one of type, status, instance, title and detail"
+    _is_any = base.at_least_one(
+        cause="expected at least one of type, status, instance, title and detail", may_be_null=True
+    )
 
 
 class CaughtErrors(Model):
@@ -330,7 +318,7 @@ class Catch(Model):
     as_: str = Field("error", alias="as")
     when: str | None = None
     except_when: str | None = Field(None, alias="exceptWhen")
-    retry: RetryOrName | None = None
+    retry: base.RetryOrName | None = None
     do: tuple[TaskItem, ...] | None = None
     then: str | None = None
     """Directive after the handling, or the name of a task in the list of the `try`. None: the `then` of the `try`."""
@@ -346,7 +334,7 @@ class TryTask(TaskBase):
 class WaitTask(TaskBase):
     """Waits for a time."""
 
-    wait: Duration
+    wait: base.Duration
 
 
 def models_of_tasks() -> dict[str, type[TaskBase]]:
@@ -395,7 +383,7 @@ class TaskItem(Model):
     @model_validator(mode="before")
     @classmethod
     def _unfold(cls, value: object) -> object:
-        name, task = sole_item(value, "one task: a name and, below it, what it does")
+        name, task = base.sole_item(value, "one task: a name and, below it, what it does")
         return {"<name>": name, "<task>": task}
 
 

@@ -13,25 +13,20 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import islice
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
 from flowhook import limits
 from flowhook.document.definition import strings_in
-from flowhook.document.diagnostics.problems import Code, LocatedCause, refused_as, validation_error
+from flowhook.document.diagnostics.problems import Code, LocatedCause, validation_error
 from flowhook.document.models import base
 from flowhook.document.models.auth import Auth, CallbackAuth, kinds_by_secret, secret_misuses
-from flowhook.document.models.base import Model, accept, model_check, refusing
-from flowhook.document.models.credentials import AuthKind, Duration, OneTimeUrlAuth
-from flowhook.document.models.custom_signature import CustomSignature
-from flowhook.document.quantities import parse_size
+from flowhook.document.models.base import Model, accept, at_least_one, model_check, refusing
+from flowhook.document.models.credentials import AuthKind, CustomSignature, Duration, OneTimeUrlAuth
 from flowhook.errors import InvalidError
 from flowhook.expressions.paths import compile_accessor
 from flowhook.expressions.syntax import is_expression, strip_markers
 from flowhook.model.own_urls import MAX_SEGMENTS, OwnUrl
 from flowhook.providers.scheme import TOKEN
-
-FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
-"""Source: RFC 9110, section 5.6.2 (token)."""
 
 RESERVED_HEADERS: Final = frozenset(
     {
@@ -100,19 +95,12 @@ _check_key: Final = accept(
 )
 
 
-def _size(
-    value: object, most: int = limits.MAX_STREAMED_BODY_BYTES, why: str = "the maximum that Flowhook stores"
-) -> int:
-    with refused_as(Code.SIZE_INVALID):
-        size = parse_size(value)
-    if not 1 <= size <= most:
-        text = f"{most // limits.GIB}GiB" if most >= limits.GIB else f"{most // limits.MIB}MiB"
-        raise validation_error(Code.VALUE_RANGE, f"must be between 1 byte and {text}, {why}")
-    return size
-
-
-def _callback_size(value: object) -> int:
-    return _size(value, limits.MAX_CALLBACK_BODY_BYTES, "the maximum for a running execution")
+_size: Final = base.size(
+    1, limits.MAX_STREAMED_BODY_BYTES, "must be between 1 byte and 1GiB, the maximum that Flowhook stores"
+)
+_callback_size: Final = base.size(
+    1, limits.MAX_CALLBACK_BODY_BYTES, "must be between 1 byte and 1MiB, the maximum for a running execution"
+)
 
 
 def _network(value: object) -> Network:
@@ -202,34 +190,26 @@ class OnFault(Model):
         return _beyond_id(headers=self.headers, body=self.body)
 
 
+def _default_body(mode: str, status: int, **_: object) -> Any:
+    return {"id": "${ .id }"} if mode == "accept" and status not in BODYLESS_STATUSES else None
+
+
 class Respond(Model):
     """The response to the sender."""
 
-    model_config = ConfigDict(json_schema_extra={"required": []})  # the defaults depend on the mode
-
     mode: Literal["accept", "reply"] = "accept"
     """`accept` responds once the event is durable, `reply` when the flow replies."""
-    status: Status
+    status: Status = Field(default_factory=lambda keys: 202 if keys["mode"] == "accept" else 200)
     """In [200, 599]. In mode `reply` this and `headers` go with the flow's output; a reply has its own."""
     headers: Headers = Field(default_factory=dict, max_length=64)
     """Values may be expressions (whole strings `${ … }`); in mode `reply`, about `.id` alone."""
-    body: Annotated[Any, _EXPRESSIONS]
+    body: Annotated[Any, _EXPRESSIONS] = Field(default_factory=lambda keys: _default_body(**keys))
     """JSON whose strings may be expressions. A string as a whole is sent as it is, as `text/plain` unless `headers` say
     otherwise. None: no body; in mode `reply`, the flow's output."""
     timeout: Annotated[Duration, Field(gt=0, le=MAX_REPLY_SECONDS)] = 30.0
     """Seconds a sender is held in mode `reply`."""
     on_fault: OnFault = OnFault()
     """For mode `reply`."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults_follow_from_the_mode(cls, value: object) -> object:
-        if not isinstance(value, dict):
-            return value
-        accept = value.get("mode", "accept") == "accept"
-        status = value.get("status", 202 if accept else 200)
-        bodyless = isinstance(status, int) and status in BODYLESS_STATUSES
-        return {"status": status, "body": {"id": "${ .id }"} if accept and not bodyless else None, **value}
 
     _has_no_body = model_check(_superfluous_body)
 
@@ -263,21 +243,12 @@ class Dedupe(Model):
 class RateLimit(Model):
     """A token bucket: for a flow per router, for a sender per edge."""
 
-    model_config = ConfigDict(json_schema_extra={"required": ["per_second"]})
-
     per_second: Annotated[float, Field(gt=0, le=MAX_RATE, allow_inf_nan=False, strict=True)]
     """Tokens added per second, in (0, 1,000,000]."""
-    burst: Annotated[StrictInt, Field(ge=1, le=MAX_RATE)]
+    burst: Annotated[StrictInt, Field(ge=1, le=MAX_RATE)] = Field(
+        default_factory=lambda keys: max(math.ceil(keys["per_second"]), 1)
+    )
     """Capacity; default: the tokens of a second, at least one."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _burst_holds_a_second(cls, value: object) -> object:
-        if not isinstance(value, dict):
-            return value
-        rate = value.get("per_second")
-        second = math.ceil(rate) if isinstance(rate, int | float) and 1 <= rate <= MAX_RATE else 1
-        return {"burst": second, **value}
 
 
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?")
@@ -308,14 +279,14 @@ class InboundEndpoint(Model):
     auth: Auth = Field(default=None, validate_default=True)  # the validator reports the missing key
     """Kinds of credentials of which one must pass; empty: none is required."""
     methods: Annotated[tuple[Annotated[Method, BeforeValidator(_method)], ...], AfterValidator(_distinct)] = ("POST",)
-    respond: Respond = Field(default_factory=lambda: Respond.model_validate({}))
+    respond: Respond = Respond()
     dedupe: Dedupe = Dedupe()
     rate_limit: RateLimit | None = None
     """Limit for all senders together."""
     sender_rate_limit: RateLimit | None = None
     """Limit for each sender, identified by its credential or, without credentials, by its address."""
     cors: Cors | None = None
-    max_body: Annotated[int, BeforeValidator(_size), base.SIZE] = limits.DEFAULT_BODY_BYTES
+    max_body: Annotated[int, _size, base.SIZE] = limits.DEFAULT_BODY_BYTES
     """Bytes, in [1, `limits.MAX_STREAMED_BODY_BYTES`]; of a body that is decompressed, before and after."""
     parse: Literal["auto", "raw"] = "auto"
     """`auto`, by the media type (see `flowhook.payloads`), or `raw`: the body is an attachment, whatever it is."""
@@ -353,7 +324,7 @@ class Callback(InboundEndpoint):
     deliver: Literal["one", "all"] = "one"
     """Receivers of an event without a one-time URL. `one`: the execution that waits for it; if several do, the event is
     refused. `all`: every execution that waits for it."""
-    max_body: Annotated[int, BeforeValidator(_callback_size), base.SIZE] = limits.DEFAULT_CALLBACK_BODY_BYTES
+    max_body: Annotated[int, _callback_size, base.SIZE] = limits.DEFAULT_CALLBACK_BODY_BYTES
     """Bytes, in [1, `limits.MAX_CALLBACK_BODY_BYTES`]."""
 
     @model_check
@@ -393,10 +364,7 @@ class Accept(Model):
     """What a request has to meet that passes the filter."""
     otherwise: Otherwise = Otherwise()
 
-    @model_check
-    def _decides_something(self) -> Iterator[LocatedCause]:
-        if self.filter is None and self.schema_ is None:
-            yield (), Code.KEY_MISSING, "needs a `filter`, a `schema`, or both"
+    _decides_something = at_least_one("filter", "schema_", cause="needs a `filter`, a `schema`, or both")
 
 
 class Expect(Model):

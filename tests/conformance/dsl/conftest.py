@@ -13,7 +13,7 @@ import orjson
 import pytest
 from support.outside import outside_world
 
-from flowhook.document import parse
+from flowhook.document.loader import parse
 from flowhook.model import JournalEntry
 from flowhook.process.settings import RunnerSettings
 from flowhook.security.address_policy import AddressPolicy

@@ -19,8 +19,8 @@ import orjson
 import pytest
 from support.specification import needs_copy, scenarios
 
-from flowhook.document import parse
 from flowhook.document.diagnostics.source import read
+from flowhook.document.loader import parse
 from flowhook.model import Event
 from flowhook.process.settings import RunnerSettings
 from flowhook.wire.convert import event_to_bytes

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from support.specification import examples, needs_copy
 
-from flowhook.document import canonical, load_definition, parse
 from flowhook.document.catalogs import append
+from flowhook.document.loader import canonical, load_definition, parse
 from flowhook.errors import InvalidFlowError
 
 JUDGED = {

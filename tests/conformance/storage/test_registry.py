@@ -7,7 +7,7 @@ import pytest
 
 from flowhook.errors import ExhaustedError, OutOfRangeError
 from flowhook.model import Change, Flow, FlowRevision
-from flowhook.model.secrets import SecretInfo
+from flowhook.model.flows import SecretInfo
 from router.storage.limits import StorageLimits
 from router.storage.registry import RegistryChange
 

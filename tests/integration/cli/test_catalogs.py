@@ -22,8 +22,8 @@ from support.http_servers import http_server
 from cli import catalogs
 from cli.embedded_files import MAX_BYTES
 from cli.flow_files import check_flow_files, read_flow_file
-from flowhook.document import canonical, parse
 from flowhook.document.catalogs import MAX_FUNCTIONS
+from flowhook.document.loader import canonical, parse
 from flowhook.errors import InvalidFlowError
 
 HEAD = "document: {dsl: 1.0.3, namespace: default, name: pay, version: 1.0.0}\n"

@@ -13,9 +13,10 @@ from support.cases import cases
 from support.commands import flowhook
 
 from cli.commands.new import flow_text, provider_names, sample_test
-from flowhook.document import located_warnings, parse
+from flowhook.document.diagnostics.lint import located_warnings
 from flowhook.document.diagnostics.source import read
 from flowhook.document.json_schema import flow_schema
+from flowhook.document.loader import parse
 from flowhook.providers.sample_files import all_samples
 from operations.provider_setup import webhook_settings
 

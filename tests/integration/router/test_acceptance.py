@@ -14,7 +14,7 @@ from support.shards import running_host
 
 from flowhook import limits
 from flowhook.client import channel
-from flowhook.document import canonical, parse
+from flowhook.document.loader import canonical, parse
 from flowhook.errors import ExhaustedError
 from flowhook.events import ids
 from flowhook.model import Event, Status

@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 from support.routers import running_router
 
-from flowhook.document import load_definition
+from flowhook.document.loader import load_definition
 from flowhook.errors import InvalidError, NotFoundError, PermissionDeniedError
 from flowhook.signatures.build import build_verifiers
 from flowhook.signatures.types import RequestView, verify_any

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flowhook.document import parse
+from flowhook.document.loader import parse
 from runner.component_names import component_names
 from runner.components import Component, Kind, TaskFault, component
 from runner.components.registry import components

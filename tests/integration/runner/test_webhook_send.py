@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from support.http_servers import http_server
 
-from flowhook.document.models.provider_auth import provider
+from flowhook.document.models.auth import provider
 from flowhook.process.settings import RunnerSettings
 from flowhook.signatures.build import build_verifiers
 from flowhook.signatures.types import Match, RequestView

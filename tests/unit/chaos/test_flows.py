@@ -3,7 +3,8 @@
 from support.cases import cases
 
 from chaos import flows
-from flowhook.document import located_warnings, parse
+from flowhook.document.diagnostics.lint import located_warnings
+from flowhook.document.loader import parse
 from flowhook.security.address_policy import AddressPolicy
 
 URLS = {False: "http://127.0.0.1:1", True: "http://127.0.0.1:2"}

@@ -13,8 +13,8 @@ import pytest
 from support import pages
 from support.cases import cases
 
-from flowhook.document import parse
 from flowhook.document.diagnostics.source import read
+from flowhook.document.loader import parse
 from flowhook.events.workflow_input import has_webhook, workflow_input
 from flowhook.model import Event
 from runner.component_names import component_names

@@ -9,10 +9,9 @@ from support.cases import cases
 
 from flowhook.document.definition import DIRECTIVES
 from flowhook.document.diagnostics.rules import context, unsupported
-from flowhook.document.models import authentication, calls, events, shaping, tasks, webhook, workflow
+from flowhook.document.models import authentication, calls, events, execution, tasks, webhook, workflow
 from flowhook.document.models.auth import KINDS
-from flowhook.document.models.credentials import JwtAuth
-from flowhook.document.models.custom_signature import HmacAuth, IdSource, KeyReading, TimestampSource
+from flowhook.document.models.credentials import HmacAuth, IdSource, JwtAuth, KeyReading, TimestampSource
 from flowhook.errors import InvalidError
 from flowhook.expressions.jq_check import FORBIDDEN_FUNCTIONS
 from flowhook.expressions.paths import compile_accessor
@@ -161,14 +160,14 @@ def test_every_key_of_jwt_is_documented():
 
 def test_every_key_of_execution_is_documented():
     section = PAGE.partition("## execution\n")[2].partition("\n## ")[0]
-    keys = set(keys_of(workflow.ExecutionPolicy, without=("rate", "debounce", "batch", "retention")))
-    keys |= {f"rate.{key}" for key in keys_of(shaping.Rate)}
-    keys |= {f"debounce.{key}" for key in keys_of(shaping.Debounce)}
-    keys |= {f"batch.{key}" for key in keys_of(shaping.Batch)}
-    keys |= {f"retention.{key}" for key in keys_of(workflow.Retention)}
-    keys |= {f"concurrency.{key}" for key in keys_of(shaping.KeyedConcurrency)}
+    keys = set(keys_of(execution.ExecutionPolicy, without=("rate", "debounce", "batch", "retention")))
+    keys |= {f"rate.{key}" for key in keys_of(execution.Rate)}
+    keys |= {f"debounce.{key}" for key in keys_of(execution.Debounce)}
+    keys |= {f"batch.{key}" for key in keys_of(execution.Batch)}
+    keys |= {f"retention.{key}" for key in keys_of(execution.Retention)}
+    keys |= {f"concurrency.{key}" for key in keys_of(execution.KeyedConcurrency)}
 
-    keys |= {f"order_by.{key}" for key in keys_of(workflow.Order)}
+    keys |= {f"order_by.{key}" for key in keys_of(execution.Order)}
     assert table_keys(section) - {"key", "---"} == keys
 
 

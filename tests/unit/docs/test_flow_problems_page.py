@@ -13,9 +13,10 @@ import pytest
 from support import pages
 
 from cli.flow_files import check_flow_files
-from flowhook.document import located_warnings, parse
 from flowhook.document.catalogs import append
+from flowhook.document.diagnostics.lint import located_warnings
 from flowhook.document.diagnostics.problems import Code
+from flowhook.document.loader import parse
 from flowhook.errors import InvalidFlowError
 from flowhook.model.own_urls import OwnUrl
 from router.flows.flow_urls import collisions

@@ -7,7 +7,7 @@ import re
 import pytest
 from support import pages
 
-from flowhook.document import parse
+from flowhook.document.loader import parse
 from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error

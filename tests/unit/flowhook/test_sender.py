@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from flowhook.document import load_definition
+from flowhook.document.loader import load_definition
 from flowhook.errors import InvalidError
 from flowhook.sender import WebhookRequest, sign_webhook
 from flowhook.signatures.build import build_verifiers

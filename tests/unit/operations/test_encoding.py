@@ -17,10 +17,9 @@ from support.model_values import values
 from flowhook.model import Execution, Flow, RaiseOrigin, Retry, WorkflowError
 from flowhook.model.audit import AuditEntry
 from flowhook.model.executions import Attempt
-from flowhook.model.flows import FlowStatistics
+from flowhook.model.flows import FlowStatistics, SecretUses
 from flowhook.model.jobs import JobItem
 from flowhook.model.rejections import RejectedRequest, RejectionCount
-from flowhook.model.secrets import SecretUses
 from operations.encoding import rfc3339, schema_of, to_json
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import orjson
 from support.cases import cases
 
-from flowhook.document import parse
+from flowhook.document.loader import parse
 from flowhook.model import Flow
 from operations import flow_reach
 

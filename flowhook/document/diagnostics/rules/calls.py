@@ -1,15 +1,15 @@
-"""Checks calls and their authentication, and the processes that tasks run."""
+"""Checks calls and their authentication, functions of catalogs, and the processes that tasks run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
-from flowhook.document.catalogs import is_cataloged
-from flowhook.document.definition import POLICIES
+from flowhook.document import catalogs
+from flowhook.document.catalogs import catalog_of, is_cataloged
+from flowhook.document.definition import POLICIES, strings_in, value_at, walk
 from flowhook.document.diagnostics.problems import Code, Problem, suggestion
 from flowhook.document.diagnostics.rules import unsupported
-from flowhook.document.diagnostics.rules.catalogs import check_call_of_catalog
 from flowhook.document.diagnostics.rules.context import TASK_VARIABLES, Part, RuleContext, mapping, unsettled
 from flowhook.document.diagnostics.shapes import check_shape, keys_of
 from flowhook.document.models import calls
@@ -21,7 +21,7 @@ _BESIDE: Final = frozenset(keys_of([CallTask])) - {"with"}  # keys allowed besid
 def check_call(context: RuleContext, task: Part) -> Iterator[Problem]:
     name, arguments, is_given = task.at("call").value, task.at("with"), "with" in task.value
     if is_cataloged(name):
-        yield from check_call_of_catalog(context, task.at("call"), task.at("metadata", "sha256"))
+        yield from _check_call_of_catalog(context, task.at("call"), task.at("metadata", "sha256"))
     unknown = _unknown_function(context, name) if isinstance(name, str) else None
     if unknown is not None:
         yield task.at("call").problem(*unknown)
@@ -102,3 +102,55 @@ def check_run(context: RuleContext, task: Part) -> Iterator[Problem]:
     endpoint = run.at("script", "source", "endpoint")
     yield from endpoint.null_keys()
     yield from check_authentication(context, endpoint.at("authentication"))
+
+
+_PASSED: Final = "pass what it needs as an argument, from `with` of the call"
+
+
+def check_cataloged_function(name: str, task: Part) -> Iterator[Problem]:
+    """Check that a function uses nothing but its arguments, the DSL's functions, and functions of its own catalog.
+
+    Others write it, so it sees no secret of a flow.
+    """
+    for path, text in strings_in(task.value, task.path):
+        if "$secrets" in text or ("authentication" in path and path[-1] == "use"):
+            cause = f"a function of a catalog can't use secrets or policies of the flow: {_PASSED}"
+            yield Problem(path, Code.REFERENCE_UNKNOWN, cause)
+    for placed in walk({"do": [{name: task.value}]}):
+        called = placed.task.get("call")
+        if not isinstance(called, str) or called in calls.FUNCTION_ARGUMENTS:
+            continue
+        place = (*task.path, *placed.path[3:], "call")
+        if not is_cataloged(called):
+            cause = f"a function of a catalog can't call {called!r}, only the DSL's functions and those of its catalog"
+            yield Problem(place, Code.FUNCTION_UNKNOWN, cause)
+        elif catalog_of(called) != catalog_of(name):
+            cause = f"a function of a catalog can't call {called!r}, which is of another one"
+            yield Problem(place, Code.FUNCTION_UNKNOWN, cause)
+
+
+def _check_call_of_catalog(context: RuleContext, call: Part, digest: Part) -> Iterator[Problem]:
+    """Check a call of a function of a catalog; `digest` is what the task says of the function's file."""
+    name = call.value
+    function = context.own_functions.get(name)
+    if function is not None:
+        actual = value_at(function, ("metadata", "catalog", "sha256"))
+        if digest.value is not None and digest.value != actual:
+            yield digest.problem(Code.DIGEST_DIFFERS, f"the file of {name!r} has the SHA-256 {actual}")
+        return
+    reference = catalogs.REFERENCE.fullmatch(name)
+    known: dict[str, Any] = context.catalogs
+    if reference is None and not catalogs.FILE_URL.fullmatch(name):
+        cause = (
+            f"{name!r} names no function: expected name:1.0.0@catalog, "
+            "or the https URL of its file, which ends in .yaml, .yml or .json"
+        )
+        yield call.problem(Code.FUNCTION_UNKNOWN, cause)
+    elif reference is not None and reference["catalog"] not in {*known, catalogs.DEFAULT}:
+        cause = (
+            f"there is no catalog {reference['catalog']!r} in `use.catalogs`{suggestion(reference['catalog'], known)}"
+        )
+        yield call.problem(Code.REFERENCE_UNKNOWN, cause)
+    elif name not in (context.functions or ()):
+        cause = f"{name!r} is not part of the flow: `flowhook apply` fetches functions of catalogs, and adds them"
+        yield call.problem(Code.FUNCTION_UNKNOWN, cause)

@@ -9,7 +9,7 @@ from typing import Any
 from flowhook.document.catalogs import ENDPOINT
 from flowhook.document.definition import RETRY_PRESETS, strings_in
 from flowhook.document.diagnostics.problems import Code, Problem
-from flowhook.document.diagnostics.rules import unsupported
+from flowhook.document.diagnostics.rules import tasks, unsupported
 from flowhook.document.diagnostics.rules.calls import check_authentication
 from flowhook.document.diagnostics.rules.context import (
     TASK_INPUT_VARIABLES,
@@ -21,14 +21,6 @@ from flowhook.document.diagnostics.rules.context import (
     repeated_names,
 )
 from flowhook.document.diagnostics.rules.events import check_triggers
-from flowhook.document.diagnostics.rules.tasks import (
-    check_error,
-    check_function,
-    check_schema,
-    check_section,
-    check_tasks,
-)
-from flowhook.document.diagnostics.rules.timing import check_retry, check_timeout
 from flowhook.expressions.paths import paths_in
 from flowhook.expressions.syntax import InvalidExpression, is_expression, strip_markers
 
@@ -44,28 +36,28 @@ def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iter
             yield Problem(keys, Code.UNSUPPORTED, cause)
     for part in (document, document.at("document"), use, schedule):
         yield from part.null_keys()
-    yield from check_section(context, document, "input", WORKFLOW_INPUT_VARIABLES)
+    yield from tasks.check_section(context, document, "input", WORKFLOW_INPUT_VARIABLES)
     for _, error in use.at("errors").members:
-        yield from check_error(context, error)
+        yield from tasks.check_error(context, error)
     for _, policy in use.at("authentications").members:
         yield from context.template(policy, TASK_VARIABLES)
         yield from check_authentication(context, policy)
     for _, policy in use.at("retries").members:
-        yield from check_retry(context, policy, may_be_named=False)
+        yield from tasks.check_retry(context, policy, may_be_named=False)
     for _, timeout in use.at("timeouts").members:
-        yield from check_timeout(context, timeout, TASK_VARIABLES, may_be_named=False)
+        yield from tasks.check_timeout(context, timeout, TASK_VARIABLES, may_be_named=False)
     yield from _catalogs(context, use.at("catalogs"))
     for name, task in use.at("functions").members:
-        yield from check_function(context, name, task)
+        yield from tasks.check_function(context, name, task)
     yield from _extensions(context, use.at("extensions"))
-    yield from check_retry(context, document.at("execution", "retry"), presets=RETRY_PRESETS)
+    yield from tasks.check_retry(context, document.at("execution", "retry"), presets=RETRY_PRESETS)
     yield from _accept(context, document.at("webhook", "accept"))
     yield from _raw_bodies(document)
     yield from _groups(document)
-    yield from check_timeout(context, document.at("timeout"), WORKFLOW_OUTPUT_VARIABLES)
+    yield from tasks.check_timeout(context, document.at("timeout"), WORKFLOW_OUTPUT_VARIABLES)
     yield from check_triggers(context, schedule.at("on"))
-    yield from check_tasks(context, document.at("do"))
-    yield from check_section(context, document, "output", WORKFLOW_OUTPUT_VARIABLES)
+    yield from tasks.check_tasks(context, document.at("do"))
+    yield from tasks.check_section(context, document, "output", WORKFLOW_OUTPUT_VARIABLES)
 
 
 def _catalogs(context: RuleContext, definitions: Part) -> Iterator[Problem]:
@@ -101,13 +93,13 @@ def _extensions(context: RuleContext, extensions: Part) -> Iterator[Problem]:
         yield from extension.null_keys()
         yield from context.expression(extension.at("when"), TASK_INPUT_VARIABLES)
         for key in ("before", "after"):
-            yield from check_tasks(context, extension.at(key))
+            yield from tasks.check_tasks(context, extension.at(key))
 
 
 def _accept(context: RuleContext, accept: Part) -> Iterator[Problem]:
     """Check what decides at the edge whether a request is accepted: `.` is all that a filter sees."""
     yield from context.expression(accept.at("filter"), frozenset())
-    yield from check_schema(accept.at("schema"))
+    yield from tasks.check_schema(accept.at("schema"))
 
 
 def _raw_bodies(document: Part) -> Iterator[Problem]:

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from flowhook.document import parse
 from flowhook.document.diagnostics.source import read
-from flowhook.document.json_schema import IDENTIFIER, flow_schema
-from flowhook.document.key_descriptions import KEYS
+from flowhook.document.json_schema import IDENTIFIER, KEYS, flow_schema
+from flowhook.document.loader import parse
 from flowhook.errors import InvalidFlowError
 
 EXAMPLES = sorted((Path(__file__).parents[4] / "examples").glob("*.yaml"))

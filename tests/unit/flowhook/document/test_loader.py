@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowhook import limits
-from flowhook.document import canonical, load_definition, parse
 from flowhook.document.diagnostics.rules import unsupported
 from flowhook.document.diagnostics.rules.context import MAX_PROGRAMS
-from flowhook.document.loader import MAX_FAULTS
+from flowhook.document.loader import MAX_FAULTS, canonical, load_definition, parse
 from flowhook.document.models.tasks import CallTask, DoTask, ErrorDefinition, RaiseTask, SetTask, SwitchTask
 from flowhook.errors import InvalidFlowError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.cases import cases
 
-from flowhook.document import canonical, parse
+from flowhook.document.loader import canonical, parse
 from flowhook.document.named_secrets import names_of, parse_names, secret_paths
 
 HEAD = "document: {dsl: 1.0.3, namespace: default, name: a, version: 1.0.0}\n"

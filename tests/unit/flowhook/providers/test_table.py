@@ -1,8 +1,7 @@
 import pytest
 
 from edge.webhook import handshakes
-from flowhook.document.models.auth import KINDS
-from flowhook.document.models.provider_auth import ProviderAuth, PublicKeyProvider, SecretProvider, derive_model
+from flowhook.document.models.auth import KINDS, ProviderAuth, PublicKeyProvider, SecretProvider, derive_model
 from flowhook.providers import PROVIDERS, Handshake, Provider
 from flowhook.providers.scheme import FieldLocation, Scheme, SignatureMethod, in_headers
 from flowhook.signatures.build import build_verifiers, sign

@@ -3,9 +3,8 @@ from __future__ import annotations
 import pytest
 from support.cases import cases
 
-from flowhook.document.models.auth import parse_auth
+from flowhook.document.models.auth import parse_auth, provider
 from flowhook.document.models.credentials import ApiKeyAuth, BasicAuth
-from flowhook.document.models.provider_auth import provider
 from flowhook.errors import InvalidError, UnauthenticatedError
 from flowhook.signatures.build import build_verifiers, sign, sign_url
 from flowhook.signatures.types import REASONS, RequestView, SignatureError, verify_any

@@ -24,12 +24,11 @@ from flowhook.model.executions import (
     LinkKind,
     ScannedExecution,
 )
-from flowhook.model.flows import FlowStatistics
+from flowhook.model.flows import FlowStatistics, SecretUses
 from flowhook.model.incidents import Incident
 from flowhook.model.jobs import ItemOutcome, Job, JobItem, JobPreview, JobSpec
 from flowhook.model.rejections import AcceptedRejection, RejectedRequest, RejectionCount
 from flowhook.model.replays import ReplayPreview
-from flowhook.model.secrets import SecretUses
 from flowhook.v1 import (
     audit_service_pb2,
     cluster_service_pb2,

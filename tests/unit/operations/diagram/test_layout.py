@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.cases import cases
 
-from flowhook.document import parse
 from flowhook.document.definition import walk
+from flowhook.document.loader import parse
 from operations.diagram.layout import BOTTOM, FIRST_ROW, GAP, MAX_NESTED, ROW, Box, Edge, lay_out
 
 EXAMPLES = sorted((Path(__file__).parents[4] / "examples").glob("*.yaml"))

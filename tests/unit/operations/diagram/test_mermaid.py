@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.cases import cases
 
-from flowhook.document import parse
+from flowhook.document.loader import parse
 from operations.diagram.mermaid import MAX_LABEL, mermaid
 
 EXAMPLES = sorted((Path(__file__).parents[4] / "examples").glob("*.yaml"))

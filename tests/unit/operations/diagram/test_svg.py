@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.cases import cases
 
-from flowhook.document import parse
 from flowhook.document.definition import walk
+from flowhook.document.loader import parse
 from operations.diagram import layout
 from operations.diagram.svg import STYLE, svg
 

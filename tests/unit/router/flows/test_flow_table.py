@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from support.patience import until
 
-from flowhook.document import canonical, parse
+from flowhook.document.loader import canonical, parse
 from flowhook.errors import InternalError, UnavailableError
 from router.flows.event_triggers import FlowTriggers, parse_triggers
 from router.flows.flow_table import FlowTable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook.document import canonical, parse
+from flowhook.document.loader import canonical, parse
 from flowhook.errors import OutOfRangeError, UnavailableError
 from router.secrets.flow_secrets import SecretMatches, SecretNames
 from router.storage.limits import StorageLimits

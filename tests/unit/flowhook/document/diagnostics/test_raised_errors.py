@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook.document import parse
+from flowhook.document.diagnostics.lint import unraised_types
 from flowhook.document.diagnostics.problems import Code
-from flowhook.document.diagnostics.raised_errors import unraised_types
+from flowhook.document.loader import parse
 from flowhook.model.error_types import ERROR_TYPE_BASE, Kind, spellings
 
 HEAD = "document: {dsl: 1.0.3, namespace: default, name: orders, version: 1.0.0}\n"

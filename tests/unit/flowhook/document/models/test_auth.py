@@ -5,10 +5,8 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from flowhook.document.models.auth import KINDS
-from flowhook.document.models.credentials import ApiKeyAuth, BasicAuth
-from flowhook.document.models.custom_signature import HmacAuth, TimestampSource
-from flowhook.document.models.provider_auth import SecretProvider, provider
+from flowhook.document.models.auth import KINDS, SecretProvider, provider
+from flowhook.document.models.credentials import ApiKeyAuth, BasicAuth, HmacAuth, TimestampSource
 from flowhook.document.models.webhook import Webhook
 from flowhook.providers.scheme import ContentPart, parse_content
 
@@ -111,8 +109,8 @@ def test_every_kind_takes_one_secret_or_several(kind):
     assert auth({kind: {"secrets": ["new", "old"]}})[0].secret_names == ("new", "old")
     assert fault({kind: {}}) == (f"auth.{kind}", "KEY_CONFLICT")
     assert fault({kind: {"secret": "a", "secrets": ["b"]}}) == (f"auth.{kind}", "KEY_CONFLICT")
-    assert fault({kind: {"secrets": []}}) == (f"auth.{kind}.secrets", "VALUE_RANGE")
-    assert fault({kind: {"secrets": ["k"] * 9}}) == (f"auth.{kind}.secrets", "VALUE_RANGE")
+    assert fault({kind: {"secrets": []}}) == (f"auth.{kind}.secrets", "too_short")
+    assert fault({kind: {"secrets": ["k"] * 9}}) == (f"auth.{kind}.secrets", "too_long")
     assert fault({kind: {"secret": "k", "headers": "X"}})[0] == f"auth.{kind}.headers"
 
 

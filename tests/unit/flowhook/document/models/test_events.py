@@ -1,7 +1,7 @@
 import pytest
 
 from flowhook import limits
-from flowhook.document import canonical, load_definition, parse
+from flowhook.document.loader import canonical, load_definition, parse
 from flowhook.document.models.events import MAX_CORRELATIONS
 from flowhook.errors import InvalidFlowError
 

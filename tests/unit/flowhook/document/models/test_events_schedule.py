@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from flowhook.cron import MAX_LENGTH
-from flowhook.document import canonical, load_definition, parse
+from flowhook.document.loader import canonical, load_definition, parse
 from flowhook.document.models.events import Schedule
 from flowhook.errors import InvalidFlowError
 

@@ -3,7 +3,7 @@
 import pytest
 from support.cases import cases
 
-from flowhook.document import parse
+from flowhook.document.loader import parse
 from flowhook.errors import InvalidFlowError
 
 HEAD = "document: {dsl: 1.0.3, namespace: default, name: f, version: 1.0.0}\ndo: [{a: {set: {x: 1}}}]\nexecution:\n"

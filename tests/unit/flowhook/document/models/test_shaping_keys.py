@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook.document import canonical, load_definition, parse
-from flowhook.document.models.shaping import KeyedConcurrency
+from flowhook.document.loader import canonical, load_definition, parse
+from flowhook.document.models.execution import KeyedConcurrency
 from flowhook.errors import InvalidFlowError
 
 HEAD = b"""document: {dsl: 1.0.3, namespace: default, name: a, version: 1.0.0}

@@ -1,6 +1,6 @@
 import pytest
 
-from flowhook.document import canonical, load_definition, parse
+from flowhook.document.loader import canonical, load_definition, parse
 
 HEAD = "document: {dsl: 1.0.3, namespace: default, name: orders, version: 1.0.0}\n"
 

@@ -6,7 +6,7 @@ import orjson
 from support.cases import cases
 from support.flow_files import HEAD, causes_of
 
-from flowhook.document import parse
+from flowhook.document.loader import parse
 
 TASKS = "do: [{keep: {set: '${ .body }'}}]\n"
 SCHEMA = "webhook.accept.schema"

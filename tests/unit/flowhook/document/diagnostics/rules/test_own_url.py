@@ -5,7 +5,7 @@ from __future__ import annotations
 from support.cases import cases
 from support.flow_files import HEAD, faults_of
 
-from flowhook.document import parse
+from flowhook.document.loader import parse
 
 TASKS = "do: [{keep: {set: '${ .body }'}}]\n"
 

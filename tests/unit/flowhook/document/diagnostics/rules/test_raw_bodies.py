@@ -7,8 +7,8 @@ import pytest
 from support.cases import cases
 from support.flow_files import HEAD, causes_of
 
-from flowhook.document import load_definition, parse
 from flowhook.document.diagnostics.rules.workflow import CAUSE
+from flowhook.document.loader import load_definition, parse
 
 DO = "do: [{a: {set: {c: 1}}}]\n"
 

@@ -1,4 +1,4 @@
-"""Parses the keys of journal entries: the task of an entry, and what kind of result it holds.
+"""Parses the keys of journal entries: the task of an entry, and what kind of result it holds; locates runs of tasks.
 
 A journal key consists of the JSON Pointer of a task, the indexes of the enclosing loops in brackets, `#` and the number
 of earlier visits of the task, and after `:` the kind of entry: `:retry` and `:failed` belong to retries, `:timeout` and
@@ -7,6 +7,9 @@ task, whose key has other numbers (`flowhook.model.held_results`). `/timeout` is
 Within a function defined in the workflow, or an extension, the key follows the key of the call, or of the extended
 task, and a space. A deadline has two entries: `{"until": …}` when it is set, `{"over": …}` when it has passed. Held
 entries (`flowhook.model.held_results`) are not ordered with the rest.
+
+Runs of tasks are known by the task history that runners reported. A fragment of it is stored with the entry that was
+written next, so a task that a fragment mentions for the first time began between that entry and the one before it.
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from flowhook.json import object_of
-from flowhook.model import JournalEntry
+from flowhook.model import JournalEntry, TaskState
+from router.executions.reading import read_items, state_of
 
 TASK_LIMIT: Final = ":timeout"
 RETRIES: Final = (":retry", ":failed")
@@ -138,3 +142,40 @@ def without_running_limits(journal: Sequence[JournalEntry]) -> tuple[JournalEntr
                 continue
         retained.append(entry)
     return tuple(reversed(retained))
+
+
+class LocatedRun(NamedTuple):
+    """One run of one task."""
+
+    number: int  # ordinal among all task runs of the execution, from 1
+    task: str  # as in `TaskRun.task`
+    state: TaskState  # when the execution ended
+    begin: int | None  # index of the first journal entry that was written after the run began; None: unknown
+    # index of the first journal entry that was written after the run ended; None: it did not end, or unknown
+    end: int | None
+
+
+def locate_runs(fragments: Iterable[tuple[int, bytes]]) -> tuple[LocatedRun, ...]:
+    """Return the runs that fragments of a history mention, in the order in which they began.
+
+    With each is the index of the journal entry that was written next. Malformed ones are ignored.
+    """
+    runs: dict[int, LocatedRun] = {}
+    for index, fragment in fragments:
+        for number, task, began, ended, _, result in read_items(fragment):
+            run = runs.get(number) or LocatedRun(number, task, TaskState.CANCELLED, None, None)
+            if began and run.begin is None:  # without a time: it began while a journal was replayed, some time before
+                run = run._replace(begin=index)
+            if ended and run.end is None:
+                run = run._replace(end=index, state=state_of(result))
+            runs[number] = run
+    # a report of the beginning may have been left out: what began later gives an upper bound
+    located: list[LocatedRun] = []
+    bound: int | None = None
+    for number in sorted(runs, reverse=True):
+        run = runs[number]
+        if run.begin is not None:
+            bound = run.begin if bound is None else min(bound, run.begin)
+            run = run._replace(begin=bound)
+        located.append(run)
+    return tuple(reversed(located))

@@ -19,8 +19,8 @@ from flowhook.wire import convert
 from router.dispatch.shard_runtime import ShardRuntime
 from router.executions.reading import past_retention
 from router.flows.admission import AdmissionControl
+from router.replay.journal_keys import LocatedRun, locate_runs
 from router.replay.plan import Plan, edited, plan_replay
-from router.replay.task_runs import LocatedRun, locate_runs
 from router.storage.model import ExecutionRecord, NewEvent
 from router.storage.registry import Registry
 

@@ -12,7 +12,7 @@ from support.examples import examples
 
 from flowhook.errors import ConflictError
 from flowhook.model import RaiseOrigin, Status
-from router.replay.from_failed_task import resumption
+from router.replay.resumption import from_failed_task
 from router.storage.model import ExecutionContent, ExecutionRecord
 from runner.interpreter import journal as journals
 from runner.interpreter.effects import EffectResult, WorkflowFaulted
@@ -36,7 +36,7 @@ def failing(execute, *names, then=()):
 def replayed(execute, outcome, do, world, **more):
     """Replay what faulted from the failed task."""
     original = ExecutionRecord("evt_1", "shop", 1, Status.FAULTED, 1, 0, 5, outcome.error, seq=1)
-    left = resumption(original, ExecutionContent(b"", outcome.journal, None, None, 0), 1)
+    left = from_failed_task(original, ExecutionContent(b"", outcome.journal, None, None, 0), 1)
     return execute(do, {}, journal=left.journal, world=world, **more)
 
 

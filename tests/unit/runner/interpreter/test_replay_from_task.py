@@ -12,9 +12,8 @@ from support.examples import examples
 
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.model import Status
-from router.replay.from_task import cut_before, resumption
-from router.replay.journal_keys import position_of
-from router.replay.task_runs import locate_runs
+from router.replay.journal_keys import locate_runs, position_of
+from router.replay.resumption import cut_before, from_task
 from router.storage.model import ExecutionContent, ExecutionRecord
 from runner.interpreter import journal as journals
 from runner.interpreter.effects import EffectResult, WorkflowFaulted
@@ -36,7 +35,7 @@ def stored(outcome):
 def retained(outcome, task, output=None):
     runs, content = locate_runs(outcome.fragments), stored(outcome)
     cut = cut_before(task, ORIGINAL, content, runs, 1)
-    return resumption(task, cut, content, runs, output).journal
+    return from_task(task, cut, content, runs, output).journal
 
 
 def replayed(execute, outcome, do, task, *, world=None, output=None, **more):

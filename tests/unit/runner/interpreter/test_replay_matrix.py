@@ -18,10 +18,9 @@ from flowhook.model.replays import ReplayOptions, ReplayOrigin
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire.mapping import to_proto
 from router.executions.reading import build_task_history
-from router.replay import from_failed_task, from_task
-from router.replay.journal_keys import is_around, position_of, position_of_task
+from router.replay import resumption
+from router.replay.journal_keys import is_around, locate_runs, position_of, position_of_task
 from router.replay.plan import Plan
-from router.replay.task_runs import locate_runs
 from router.storage.model import ExecutionContent, ExecutionRecord
 from runner.interpreter import journal as journals
 from runner.interpreter.effects import RUN_WORKFLOW, DeliveredEvent, EffectResult, Perform, WorkflowFaulted
@@ -106,12 +105,12 @@ class Ran:
         return trace_execution(orjson.dumps(definition), stored, b"")
 
     def replayed_from_failed(self):
-        return from_failed_task.resumption(self.record, self.content, 1)
+        return resumption.from_failed_task(self.record, self.content, 1)
 
     def replayed_from(self, task, output=None):
         content, runs = self.content, self.runs
-        cut = from_task.cut_before(task, self.record, content, runs, 1)
-        return cut, from_task.resumption(task, cut, content, runs, output)
+        cut = resumption.cut_before(task, self.record, content, runs, 1)
+        return cut, resumption.from_task(task, cut, content, runs, output)
 
     def preview(self, definition, options, resumes, cut=None):
         plan = Plan(self.record, options, self.content, None, 1, EventKeys(""), resumes, self.runs, cut)

@@ -9,7 +9,7 @@ from support.cases import cases
 
 from flowhook.errors import ConflictError
 from flowhook.model import JournalEntry, RaiseOrigin, Status, WorkflowError
-from router.replay.from_failed_task import before_failure, resumption
+from router.replay.resumption import before_failure, from_failed_task
 from router.storage.model import ExecutionContent, ExecutionRecord, Resumption
 
 AWAY = WorkflowError("about:blank", 503, "away", "/do/1/b")
@@ -137,22 +137,22 @@ def content(*entries, start=0):
 
 
 def test_the_scope_of_keys_is_that_of_the_first_in_a_row_of_replays():
-    assert resumption(record(), content(), 3) == Resumption("evt_1")
-    assert resumption(record(effect_scope="evt_0"), content("@", "!/do/1/b#0", start=7), 3) == Resumption(
+    assert from_failed_task(record(), content(), 3) == Resumption("evt_1")
+    assert from_failed_task(record(effect_scope="evt_0"), content("@", "!/do/1/b#0", start=7), 3) == Resumption(
         "evt_0", journal("@"), 7
     )
 
 
 def test_a_snapshot_fits_the_revision_it_was_taken_on_only():
-    assert resumption(record(), content("/do/0/a#0"), 4).journal == journal("/do/0/a#0")
+    assert from_failed_task(record(), content("/do/0/a#0"), 4).journal == journal("/do/0/a#0")
     with pytest.raises(ConflictError) as caught:
-        resumption(record(), content("@"), 4)
+        from_failed_task(record(), content("@"), 4)
     assert caught.value.reason == "JOURNAL_COMPACTED"
 
 
 def test_what_completed_did_not_fail():
     with pytest.raises(ConflictError) as caught:
-        resumption(record(Status.COMPLETED), content(), 3)
+        from_failed_task(record(Status.COMPLETED), content(), 3)
     assert caught.value.reason == "EXECUTION_NOT_FAILED"
 
 
@@ -162,7 +162,7 @@ B, C, NOTIFY = "/do/1/t/try/0/b#0", "/do/1/t/try/1/c#0", "/do/1/t/catch/do/0/not
 
 def raised(cause, *entries, revision=3, instance=AGAIN):
     error = WorkflowError("about:blank", 500, "again", instance, raising=RaiseOrigin(AGAIN, cause))
-    return resumption(replace(record(), error=error), content(*entries), revision).journal
+    return from_failed_task(replace(record(), error=error), content(*entries), revision).journal
 
 
 @cases(
@@ -218,5 +218,5 @@ def test_where_nothing_would_run_anew_it_is_refused_but_on_another_revision(caus
 
 def test_the_failure_of_a_call_in_a_handler_is_that_of_the_call():
     original = replace(record(), error=WorkflowError("about:blank", 503, "away", NOTIFY[:-2]))
-    resumed = resumption(original, content(f"!{B}", f"!{NOTIFY}"), 3)
+    resumed = from_failed_task(original, content(f"!{B}", f"!{NOTIFY}"), 3)
     assert resumed.journal == journal(f"!{B}")

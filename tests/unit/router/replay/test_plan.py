@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flowhook.model import JournalEntry, RaiseOrigin, TaskState, WorkflowError
 from flowhook.model.replays import ReplayedTask
-from router.replay.preview import MAX_TASKS, Preview
-from router.replay.task_runs import LocatedRun
+from router.replay.journal_keys import LocatedRun
+from router.replay.plan import MAX_TASKS, Preview
 
 DEFINITION = {
     "do": [

@@ -8,8 +8,8 @@ from support.cases import cases
 
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.model import JournalEntry, Status, WorkflowError
-from router.replay.from_task import Cut, cut_before, resumption
-from router.replay.task_runs import locate_runs
+from router.replay.journal_keys import locate_runs
+from router.replay.resumption import Cut, cut_before, from_task
 from router.storage.model import ExecutionContent, ExecutionRecord
 
 AWAY = WorkflowError("about:blank", 503, "away", "/do/1/b")
@@ -66,7 +66,7 @@ SEQUENCE = history((0, f"1 {A}…"), (1, f"1 {A}", f"2 {B}"), (1, f"3 {C}…"), 
 def taken_over(task, runs, *entries, start=0, revision=3, output=None):
     of = content(*entries, start=start)
     cut = cut_before(task, ORIGINAL, of, runs, revision)
-    return resumption(task, cut, of, runs, output)
+    return from_task(task, cut, of, runs, output)
 
 
 @pytest.mark.parametrize(("task", "retained"), [(A, []), (B, [f"{A}#0"]), (C, [f"{A}#0"])])
@@ -84,7 +84,7 @@ def test_a_given_output_is_held():
 def test_on_another_revision_an_output_is_given_to_the_first_run_since_numbers_may_differ():
     of = ExecutionContent(b"", journal(f"{A}#0", f"{C}#0"), None, None, 0)
     cut = cut_before(B, ORIGINAL, of, SEQUENCE, 2)
-    assert resumption(B, cut, of, SEQUENCE, b"1").journal == journal(f"{A}#0", f"~{B}#0:output")
+    assert from_task(B, cut, of, SEQUENCE, b"1").journal == journal(f"{A}#0", f"~{B}#0:output")
 
 
 def test_failures_before_it_are_taken_over_and_retries_of_it_are_not():
@@ -145,7 +145,7 @@ def test_what_failed_beside_it_runs_again_and_so_does_a_flow_that_it_started():
 def test_of_results_beside_it_under_one_key_the_first_is_held():
     of = ExecutionContent(b"", (JournalEntry(f"{Q}#0", b"1"), JournalEntry(f"{Q}#0", b"2")), None, None, 0)
     runs = history((0, f"4 {Q}…", f"5 {R}…"), (1, f"4 {Q}"))
-    assert resumption(R, Cut(0, 5), of, runs, None).journal == (JournalEntry(f"~{Q}#0", b"1"),)
+    assert from_task(R, Cut(0, 5), of, runs, None).journal == (JournalEntry(f"~{Q}#0", b"1"),)
 
 
 def test_what_the_original_held_itself_is_not_taken_over():

@@ -1,12 +1,12 @@
-"""Ends tasks, waits for something for a limited time, and runs what may never return."""
+"""Runs tasks beside others and ends them, waits for something for a limited time, and runs what may never return."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -18,6 +18,18 @@ async def end_tasks(tasks: Iterable[asyncio.Future[Any]]) -> list[Any]:
     for task in ending:
         task.cancel()
     return await asyncio.gather(*ending, return_exceptions=True)
+
+
+@asynccontextmanager
+async def beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run coroutines while the block runs, and cancel them at its end; asyncio logs the error with which one ended."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 async def wait_at_most(seconds: float | None, awaited: Awaitable[object]) -> bool:

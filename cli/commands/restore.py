@@ -61,7 +61,7 @@ def command(
     progress = sys.stderr if json else sys.stdout
     with ExitStack() as opened:
         url = opened.enter_context(opened_storage(settings, storage, stopped=True))
-        database = backups.database_of(settings, url)
+        database = settings.database(url)
         connect = partial(backups.connected, settings)
         path = Path(file)
         if is_s3(file):

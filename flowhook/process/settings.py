@@ -299,6 +299,21 @@ class RouterSettings(CommonSettings):
         database = (Path(path).parent,) if scheme == "sqlite" else ()
         return (self.data_dir, *database, *filter(None, (self.view_dir,)))
 
+    def database(self, storage: str = "") -> Path | None:
+        """Return the path of the database of the embedded storage; None: it is a replicated log.
+
+        `storage` stands for the one that is set. Raises InvalidError if it is neither (`STORAGE_UNSUPPORTED`).
+        """
+        scheme, _, path = (storage or self.storage or f"sqlite:{self.data_dir / 'flowhook.db'}").partition(":")
+        if scheme in ("nats", "tls"):
+            return None
+        if scheme != "sqlite" or not path:
+            raise InvalidError(
+                f"storage {scheme!r} is not supported; use sqlite:PATH or nats://HOST:PORT",
+                reason="STORAGE_UNSUPPORTED",
+            )
+        return Path(path)
+
     @property
     def address_policy(self) -> AddressPolicy:
         return AddressPolicy.of(private=self.allow_private_addresses, loopback=self.allow_loopback_addresses)

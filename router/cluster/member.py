@@ -20,10 +20,10 @@ from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.model.audit import AuditEntry
 from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
+from flowhook.process.settings import RouterSettings
 from flowhook.retrying import RETRY_SECONDS
-from router.cluster.address_checks import AddressChecks, OpenChannel
 from router.cluster.ownership import KnownOwner, Ownership
-from router.cluster.reachability import ReachabilityReports
+from router.cluster.reachability import AddressChecks, ReachabilityReports, channel_opener
 from router.cluster.records import HEARTBEAT_SECONDS, MAX_TEXT, MAX_UNREACHABLE, MemberState, RouterRecord
 from router.cluster.shard_map import (
     LIVE_SECONDS,
@@ -37,18 +37,22 @@ from router.cluster.shard_map import (
 from router.cluster.term import FenceCheck, StopRequest, Term, TermRunner
 from router.cluster.watches import LogServerWatch
 from router.storage.commit_log.interface import FencedError, LogReplacedError, LogStatus, LogTrimmedError, ReplicatedLog
+from router.storage.limits import REPLICATED_LIMITS
 from router.storage.replicated.batch import RecordUnknownError
 from router.storage.replicated.follower import Follower, LogDamagedError, ViewDivergedError
 from router.storage.replicated.recorder import LogRecorder
-from router.storage.replicated.snapshots import PREFIX
-from router.storage.replicated.view import Forgetting, View, ViewPosition
-from router.storage.storage import Storage
+from router.storage.replicated.snapshot_schedule import SnapshotSchedule, SnapshotTask
+from router.storage.replicated.snapshots import PREFIX, SnapshotStore
+from router.storage.replicated.view import Forgetting, View, read_last_erasure
+from router.storage.storage import Storage, open_storage
 
 LOOK_SECONDS: Final = 0.1  # between two updates of the ownership by heartbeats and by what was followed
 SNAPSHOT_CHECK_SECONDS: Final = 1.0  # between two checks whether a snapshot is due
 # how long a router that is to stop waits for calls to end, and for the log to take what they store, after runners had
 # time to finish
 STORE_SECONDS: Final = 8.0
+# most time that runners get to finish what they have when the shard is handed over: the next owner adopts them
+HAND_OVER_SECONDS: Final = 2.0
 BLOCKED_SECONDS: Final = 5.0  # pause before following is tried again when an operator has to act
 WARNING: Final = "log"  # kind of the warning that something which came from the servers of the log is not authentic
 log = logs.get_logger(__name__)
@@ -77,21 +81,18 @@ class Member(ShardMap):
     """A router of a cluster; implements `shard_map.ShardMap`."""
 
     _name: str  # of this router, unique in the cluster
+    _settings: RouterSettings
+    _process_state: ProcessState
     _replicated: ReplicatedLog
     _view: View  # this router's copy of the data
-    # makes a view of the newest snapshot that reaches a position, and returns what it contains, if there is one; blocks
-    _restore: Callable[[int], ViewPosition | None]
-    _snapshot: Callable[[], object]  # makes a snapshot if one is due; blocks
-    _grew: Callable[[int], None]  # called with the bytes of each record that was applied or appended, on any thread
-    _open_storage: Callable[[LogRecorder], Awaitable[Storage]]  # opens the view for an owner
-    _runner: TermRunner
-    _process_state: ProcessState
-    _drain_seconds: float  # how long runners may take to finish what they have when the router is to stop
-    _open_channel: OpenChannel | None  # see `AddressChecks`
+    _runner: TermRunner = attrs.field(init=False)
     instance: str = attrs.field(init=False, factory=partial(secrets.token_hex, 8))
     tokens: str = attrs.field(init=False, default="")  # fingerprint of the tokens, to announce
     known_log: LogReport | None = attrs.field(init=False, default=None)  # as it was some seconds ago
     _heard: dict[str, float] = attrs.field(init=False, factory=dict)  # when the last heartbeat of each router came
+    _snapshots: SnapshotStore = attrs.field(init=False)
+    _schedule: SnapshotSchedule = attrs.field(init=False)
+    _snapshot_task: SnapshotTask = attrs.field(init=False)
     _log_servers: LogServerWatch = attrs.field(init=False)
     _ownership: Ownership = attrs.field(init=False)
     _checks: AddressChecks = attrs.field(init=False)
@@ -109,9 +110,22 @@ class Member(ShardMap):
     _blocked: str = attrs.field(init=False, default="")
 
     def __attrs_post_init__(self) -> None:
+        settings, replicated, view = self._settings, self._replicated, self._view
+        self._snapshots = SnapshotStore(replicated.objects, view.path.with_name("snapshot"))
+        self._schedule = SnapshotSchedule.of_log(
+            replicated.log, time.monotonic(), log_bytes=settings.snapshot_log_bytes, seconds=settings.snapshot_seconds
+        )
+        self._snapshot_task = SnapshotTask(
+            self._snapshots,
+            replicated.log,
+            view.path,
+            schedule=self._schedule,
+            clock=time.monotonic,
+            last_erasure=partial(read_last_erasure, view),
+        )
         self._log_servers = LogServerWatch(self._log_status, self._process_state)
         self._ownership = Ownership(self._name, time.monotonic())
-        self._checks = AddressChecks(self._name, self._open_channel, self._live_peers)
+        self._checks = AddressChecks(self._name, channel_opener(settings), self._live_peers)
 
     # --- who owns the shard -----------------------------------------------------------------------------------------
 
@@ -186,10 +200,16 @@ class Member(ShardMap):
         """How many edges and runners can't reach this router, by the reports that it has itself."""
         return self._ownership.voices.cut_off
 
+    @property
+    def snapshots_failing(self) -> float:
+        """For how many seconds snapshots have failed; 0: the last one succeeded."""
+        return self._snapshot_task.failing
+
     # --- life -------------------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
+    async def run(self, runner: TermRunner) -> None:
         """Follow and serve until the process is to stop. FlowhookError: it can't, whatever it tries."""
+        self._runner = runner
         upkeep = [
             asyncio.create_task(self._look_forever(), name="look who owns the shard"),
             asyncio.create_task(self._make_snapshots(), name="make snapshots"),
@@ -227,7 +247,7 @@ class Member(ShardMap):
         while True:
             await asyncio.sleep(SNAPSHOT_CHECK_SECONDS)
             if self._ownership.makes_snapshots(time.monotonic()):
-                await asyncio.to_thread(self._snapshot)
+                await asyncio.to_thread(self._snapshot_task.run_if_due)
 
     def _look(self, now: float) -> None:
         self._process_state.warn(WARNING, self._replicated.refusals.warning)
@@ -346,19 +366,21 @@ class Member(ShardMap):
         return None
 
     def _follow_until(self, halt: threading.Event) -> None:
-        replicated = self._replicated
+        identity = self._replicated.log.identity
         position = self._view.position()
-        if position is not None and position.log != replicated.log.identity:
+        if position is not None and position.log != identity:
             # the routers have agreed on this log: an operator has made it, or this view is another cluster's
             aside = self._view.set_aside()
             log.warning("the view belongs to another log, and is set aside", file=str(aside))
             position = None
         if position is None or position.position == 0:
             # also for an empty view: the log may begin behind a snapshot at position 0, which a migration made
-            position = self._restore(0) or self._view.create(replicated.log.identity)
+            position = self._snapshots.restore_view(self._view, identity) or self._view.create(identity)
         try:
             forget = Forgetting(self._view).step
-            self._follower = Follower(replicated.log, self._view, position, grew=self._grew, forget=forget)
+            self._follower = Follower(
+                self._replicated.log, self._view, position, grew=self._schedule.grew, forget=forget
+            )
             self._follower.follow(halt)
         except LogTrimmedError:
             # too old, or new while the log has been purged already: the newest snapshot is younger
@@ -367,7 +389,7 @@ class Member(ShardMap):
             raise
         except LogDamagedError as error:
             self._follower = None
-            if self._restore(error.position) is None:
+            if self._snapshots.restore_view(self._view, identity, error.position) is None:
                 raise
             raise UnavailableError(f"{error.message}: the view was restored from a snapshot that has it") from None
 
@@ -422,9 +444,16 @@ class Member(ShardMap):
                 follower.end(),
                 lost=lambda error: _call_soon(loop, self._lost, recorder, error),
                 now_ms=_now_ms,
-                grew=self._grew,
+                grew=self._schedule.grew,
             )
-            storage = await self._open_storage(recorder)
+            storage = await open_storage(
+                self._view.path,
+                max_bytes=self._settings.storage_max_bytes,
+                limits=REPLICATED_LIMITS,
+                transaction_log=recorder,
+                objects=self._replicated.objects,
+                durable=False,
+            )
             state = await unless(storage.own(), self._process_state.stop, recorder.abandon)
         except (FlowhookError, LogTrimmedError) as error:
             log.info("the shard was not taken over", cause=str(error))
@@ -455,10 +484,10 @@ class Member(ShardMap):
                 self._ownership.stop()
             if self._ownership.state is MemberState.HANDING_OVER and not serving.done():
                 await self._audit_hand_over(term)
-                stop.drain(self._drain_seconds)
+                seconds = min(self._settings.drain_seconds, HAND_OVER_SECONDS)
+                stop.drain(seconds)
                 # without a quorum, what is under way would never end
-                seconds = self._drain_seconds + STORE_SECONDS
-                abandoning = asyncio.get_running_loop().call_later(seconds, term.recorder.abandon)
+                abandoning = asyncio.get_running_loop().call_later(seconds + STORE_SECONDS, term.recorder.abandon)
             while not serving.done():
                 if not self._ownership.owns:
                     term.recorder.abandon()

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 
-from router.cluster.reachability import Unreachable
+from flowhook.reporting.reachability import MAX_CAUSE
 
 HEARTBEAT_SECONDS: Final = 0.5  # between two heartbeats of a router
 MAX_TEXT: Final = 512
@@ -34,7 +34,17 @@ class MemberState(StrEnum):
 
 
 _Text = Annotated[str, Field(max_length=MAX_TEXT)]
+_Cause = Annotated[str, Field(max_length=MAX_CAUSE)]
 _Number = Annotated[int, Field(ge=0, le=MAX_NUMBER)]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """A router that a process can't call."""
+
+    router: _Cause
+    process: _Cause  # name of the process: an edge, a runner, or another router
+    cause: _Cause  # why, for operators
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple, Protocol, Self
@@ -16,11 +16,14 @@ from typing import Final, NamedTuple, Protocol, Self
 import attrs
 from typing_extensions import override
 
+import flowhook
 from flowhook.errors import ConflictError, NotFoundError
+from flowhook.process.process_state import ProcessState
+from flowhook.process.settings import RouterSettings
 from flowhook.reporting.reachability import describe_unreachable
 from router.cluster.ownership import KnownOwner
-from router.cluster.reachability import MAX_SHOWN, Unreachable
-from router.cluster.records import RouterRecord
+from router.cluster.reachability import MAX_SHOWN
+from router.cluster.records import MemberState, RouterRecord, Unreachable
 from router.storage.commit_log.interface import LogStatus, StoredObject
 
 LIVE_SECONDS: Final = 3.0  # silence after which a router is no longer named to clients, nor checked
@@ -101,15 +104,17 @@ class ShardMap(Protocol):
 
 @attrs.define(eq=False, repr=False)
 class SingleOwner(ShardMap):
-    """The map of the embedded storage, whose only router, which `record` describes, always is the owner."""
+    """The map of the embedded storage, whose only router always is the owner."""
 
-    _record: Callable[[], RouterRecord]
+    _settings: RouterSettings
+    _process_state: ProcessState
+    _epoch: int
     instance: str = attrs.field(init=False, factory=partial(secrets.token_hex, 8))
 
     @override
     def owner(self) -> KnownOwner:
-        record = self._record()
-        return KnownOwner(record.router, record.address, record.epoch, serving=True)
+        address = self._settings.advertise or self._process_state.addresses.get("grpc", "")
+        return KnownOwner(self._process_state.name, address, self._epoch, serving=True)
 
     @override
     async def changed(self) -> None:
@@ -117,7 +122,9 @@ class SingleOwner(ShardMap):
 
     @override
     def situation(self) -> ShardSituation:
-        return ShardSituation(self.owner(), [(self._record(), 0.0)])
+        own, version = self.owner(), flowhook.__version__
+        record = RouterRecord(own.router, own.address, version, MemberState.SERVING, own.epoch, 0, 0, candidate=False)
+        return ShardSituation(own, [(record, 0.0)])
 
     @override
     def routers(self) -> list[RouterAddress]:

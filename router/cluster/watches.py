@@ -66,7 +66,7 @@ async def _watch(name: str, heartbeats: Heartbeats, process_state: ProcessState)
 
 @attrs.define(eq=False, repr=False)
 class PeerDifferences:
-    """Compares `router`, whose clock is `now` (Unix time, s), with the others in `situation` every `seconds`.
+    """Compares `router`, whose clock is `now` (Unix time, s), with the others in `situation` now and then.
 
     Their tokens and clocks have to be the same. A token that only some routers know is refused once another owns the
     shard. Waits, timeouts and schedules are over by the owner's clock, so a takeover moves them by the difference.
@@ -78,13 +78,12 @@ class PeerDifferences:
     _process_state: ProcessState
     _situation: Callable[[], ShardSituation]
     _now: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
-    _seconds: float = attrs.field(default=PEERS_SECONDS, kw_only=True)
     _seen: dict[str, str] = attrs.field(init=False, factory=dict)  # what the last look showed, by kind
 
     async def run(self) -> None:
         while True:
             self.look()
-            await asyncio.sleep(self._seconds)
+            await asyncio.sleep(PEERS_SECONDS)
 
     def look(self) -> None:
         copies = self._situation().copies
@@ -124,13 +123,12 @@ class LogServerWatch:
 
     _status: Callable[[], Awaitable[LogStatus]]  # returns the state of the log
     _process_state: ProcessState  # gets the warning
-    _seconds: float = attrs.field(default=SERVERS_SECONDS, kw_only=True)  # between two looks
     _lagging: set[str] = attrs.field(init=False, factory=set)
     _out: dict[str, str] = attrs.field(init=False, factory=dict)
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(self._seconds)
+            await asyncio.sleep(SERVERS_SECONDS)
             try:
                 self.look(await self._status())
             except FlowhookError:  # the log can't be reached at all: others report it

@@ -7,12 +7,11 @@ import contextlib
 import os
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry
 
-import flowhook
+from flowhook.asyncio_tasks import beside
 from flowhook.errors import InvalidError
 from flowhook.process import logs, metrics
 from flowhook.process.installation import import_late
@@ -22,14 +21,13 @@ from flowhook.process.settings import RouterSettings
 from flowhook.security.private_files import restrict_permissions
 from flowhook.security.token_verifier import TokenVerifier
 from flowhook.sharing.table import RouterLimits
-from router.cluster.records import MemberState, RouterRecord
 from router.cluster.shard_map import SingleOwner
 from router.cluster.term import StopRequest
 from router.flows.parsing import InputParser
 from router.process.credentials import CredentialWatch, load_credentials
 from router.process.serving import OwnedShard
 from router.services.shards import ShardService
-from router.storage.storage import SWITCH_INTERVAL_SECONDS, Storage, open_storage
+from router.storage.storage import SWITCH_INTERVAL_SECONDS, open_storage
 
 # modules that few need, and that are imported once this process is ready; see `flowhook.process.installation`
 LATE_IMPORTS: Final = (
@@ -62,11 +60,9 @@ async def serve(
     process_state.late_loads = (partial(import_late, LATE_IMPORTS),)
     # else the storage's writer thread waits long for the GIL while this process is busy
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-    kind, _, path = settings.storage.partition(":")
+    database = settings.database()
     try:
-        exposed = await asyncio.to_thread(
-            restrict_permissions, settings.data_dir, Path(path) if kind == "sqlite" and path else None
-        )
+        exposed = await asyncio.to_thread(restrict_permissions, settings.data_dir, database)
     except OSError as error:
         raise InvalidError(
             f"can't use the data directory {settings.data_dir}: {os.strerror(error.errno or 0)}",
@@ -78,70 +74,35 @@ async def serve(
             paths=[str(path) for path in exposed[:MAX_PATHS]],
             count=len(exposed),
         )
-    if kind in ("nats", "tls"):
+    if database is None:
         from router.process.replicated_app import serve_replicated  # noqa: PLC0415 - the client of NATS is large
 
         await serve_replicated(settings, process_state, registry=registry)
-    else:
-        async with process_metrics(process_state, registry):
-            await _serve_embedded(settings, process_state, registry or metrics.registry(), limits or RouterLimits())
-
-
-async def _serve_embedded(
-    settings: RouterSettings, process_state: ProcessState, registry: CollectorRegistry, limits: RouterLimits
-) -> None:
-    storage = await _open_storage(settings)
-    stop = StopRequest()
-    helpers = [
-        asyncio.create_task(stop.drain_after(process_state.stop, settings.drain_seconds), name="wait for the end")
-    ]
-    try:
-        key = await load_credentials(settings, storage.registry)
-        watch = CredentialWatch(settings, process_state, key)
-        helpers.append(asyncio.create_task(watch.run(), name="watch the key and the tokens"))
-        state = await storage.own()
-        async with contextlib.aclosing(InputParser()) as parser:
-            shard = OwnedShard(
-                settings=settings,
-                process_state=process_state,
-                storage=storage,
-                state=state,
-                key=key,
-                parser=parser,
-                verifier=TokenVerifier(settings.data_dir),
-                shards=ShardService(SingleOwner(partial(_describe, settings, process_state, state.epoch))),
-                stop=stop,
-                port=settings.grpc_port,
-                registry=registry,
-                limits=limits,
-                serving=process_state.ready.set,
-            )
-            await shard.serve()
-    finally:
-        for helper in helpers:
-            helper.cancel()
-        await storage.close()
-
-
-def _describe(settings: RouterSettings, process_state: ProcessState, epoch: int) -> RouterRecord:
-    address = settings.advertise or process_state.addresses.get("grpc", "")
-    return RouterRecord(
-        router=process_state.name,
-        address=address,
-        version=flowhook.__version__,
-        state=MemberState.SERVING,
-        epoch=epoch,
-        yielded=0,
-        position=0,
-        candidate=False,
-    )
-
-
-async def _open_storage(settings: RouterSettings) -> Storage:
-    url = settings.storage or f"sqlite:{settings.data_dir / 'flowhook.db'}"
-    kind, _, path = url.partition(":")
-    if kind != "sqlite" or not path:
-        raise InvalidError(
-            f"storage {kind!r} is not supported; use sqlite:PATH or nats://HOST:PORT", reason="STORAGE_UNSUPPORTED"
-        )
-    return await open_storage(Path(path), max_bytes=settings.storage_max_bytes)
+        return
+    async with process_metrics(process_state, registry):
+        storage, stop = await open_storage(database, max_bytes=settings.storage_max_bytes), StopRequest()
+        try:
+            async with beside(stop.drain_after(process_state.stop, settings.drain_seconds)):
+                key = await load_credentials(settings, storage.registry)
+                state = await storage.own()
+                async with (
+                    beside(CredentialWatch(settings, process_state, key).run()),
+                    contextlib.aclosing(InputParser()) as parser,
+                ):
+                    await OwnedShard(
+                        settings=settings,
+                        process_state=process_state,
+                        storage=storage,
+                        state=state,
+                        key=key,
+                        parser=parser,
+                        verifier=TokenVerifier(settings.data_dir),
+                        shards=ShardService(SingleOwner(settings, process_state, state.epoch)),
+                        stop=stop,
+                        port=settings.grpc_port,
+                        registry=registry or metrics.registry(),
+                        limits=limits or RouterLimits(),
+                        serving=process_state.ready.set,
+                    ).serve()
+        finally:
+            await storage.close()

@@ -15,6 +15,7 @@ import attrs
 from prometheus_client import CollectorRegistry
 from typing_extensions import override
 
+from flowhook.asyncio_tasks import beside
 from flowhook.errors import ConflictError, InvalidError
 from flowhook.process import logs, metrics
 from flowhook.process.metrics import ExposedMetrics
@@ -25,7 +26,6 @@ from flowhook.security.private_files import make_directory
 from flowhook.security.token_verifier import TokenVerifier
 from flowhook.security.tokens import FILE as TOKENS_FILE
 from flowhook.sharing.table import RouterLimits
-from router.cluster.address_checks import channel_opener
 from router.cluster.member import Member
 from router.cluster.shard_map import LogReport
 from router.cluster.term import StopRequest, Term, TermRunner
@@ -35,23 +35,17 @@ from router.process.credentials import CredentialWatch
 from router.process.grpc_server import StandbyServer
 from router.process.serving import OwnedShard
 from router.services.shards import ShardService
-from router.storage.commit_log.interface import LogReplacedError, ObjectStore, ReplicatedLog
+from router.storage.commit_log.interface import LogReplacedError, ReplicatedLog
 from router.storage.commit_log.jetstream.opening import connect
 from router.storage.commit_log.refusals import Refusals, RefusedKind
 from router.storage.commit_log.seals import ClusterKeys
 from router.storage.encryption import KEY_FILE, key_fingerprint, require_secrets_key
 from router.storage.errors import translate
-from router.storage.limits import REPLICATED_LIMITS
 from router.storage.replicated.rebuilding import FORMAT_FACT, KEY_FACT, LOG_FACT
-from router.storage.replicated.recorder import LogRecorder
-from router.storage.replicated.snapshot_schedule import SnapshotSchedule, SnapshotTask
-from router.storage.replicated.snapshots import SnapshotStore
-from router.storage.replicated.view import View, read_last_erasure
+from router.storage.replicated.view import View
 from router.storage.schema import FORMAT_VERSION
-from router.storage.storage import DataLock, Storage, open_storage
+from router.storage.storage import DataLock
 
-# most time that runners get to finish what they have when the shard is handed over: the next owner adopts them
-HAND_OVER_SECONDS: Final = 2.0
 LOCK_FILE: Final = "router.lock"
 MAX_NAME: Final = 64
 _UNUSABLE_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)
@@ -77,11 +71,31 @@ async def serve_replicated(
     key = require_secrets_key(settings.data_dir, settings.secrets_key)
     name = _UNUSABLE_IN_NAMES.sub("-", process_state.name)[:MAX_NAME]
     view = View(settings.view_dir or settings.data_dir / "view")
-    lock = await asyncio.to_thread(_lock, view)
-    try:
-        await _serve_view(settings, process_state, name, view, key=key, registry=registry or metrics.registry())
-    finally:
-        lock.release()
+    async with contextlib.AsyncExitStack() as opened:
+        opened.callback((await asyncio.to_thread(_lock, view)).release)
+        replicated = await asyncio.to_thread(
+            connect,
+            settings.storage,
+            ClusterKeys(key),
+            router=name,
+            creds_file=settings.nats_creds_file,
+            ca_file=settings.nats_ca_file,
+        )
+        opened.push_async_callback(asyncio.to_thread, replicated.close)
+        await asyncio.to_thread(_check_key, replicated, key)
+        await asyncio.to_thread(_check_log, replicated, view)
+        parser = await opened.enter_async_context(contextlib.aclosing(InputParser()))
+        exposed = await opened.enter_async_context(process_metrics(process_state, registry))
+        member = Member(name=name, settings=settings, process_state=process_state, replicated=replicated, view=view)
+        _observe(registry or metrics.registry(), member, replicated.refusals)
+        runner = _Runner(settings, process_state, member, key=key, parser=parser, exposed=exposed)
+        credentials = CredentialWatch(settings, process_state, key, changed=partial(setattr, member, "tokens"))
+        differences = PeerDifferences(name, process_state, member.situation)
+        async with (
+            beside(credentials.run(), differences.run()),
+            refuse_namesake(name, replicated.heartbeats, process_state),
+        ):
+            await member.run(runner)
 
 
 def _lock(view: View) -> DataLock:
@@ -93,107 +107,24 @@ def _lock(view: View) -> DataLock:
         raise translate(error) from error
 
 
-async def _serve_view(
-    settings: RouterSettings,
-    process_state: ProcessState,
-    name: str,
-    view: View,
-    *,
-    key: bytes,
-    registry: CollectorRegistry,
-) -> None:
-    replicated = await asyncio.to_thread(
-        connect,
-        settings.storage,
-        ClusterKeys(key),
-        router=name,
-        creds_file=settings.nats_creds_file,
-        ca_file=settings.nats_ca_file,
-    )
-    try:
-        await asyncio.to_thread(_check_key, replicated, key)
-        await asyncio.to_thread(_check_log, replicated, view)
-        async with (
-            contextlib.aclosing(InputParser()) as parser,
-            process_metrics(process_state, registry) as exposed,
-        ):
-            runner = _Runner(settings, process_state, key=key, parser=parser, registry=registry, exposed=exposed)
-            member = _new_member(name, replicated, view, runner, settings=settings, process_state=process_state)
-            credentials = CredentialWatch(settings, process_state, key, changed=partial(setattr, member, "tokens"))
-            watching = [
-                asyncio.create_task(credentials.run(), name="watch the key and the tokens"),
-                asyncio.create_task(
-                    PeerDifferences(name, process_state, member.situation).run(), name="compare with other routers"
-                ),
-            ]
-            try:
-                async with refuse_namesake(name, replicated.heartbeats, process_state):
-                    await member.run()
-            finally:
-                for task in watching:
-                    task.cancel()
-    finally:
-        await asyncio.to_thread(replicated.close)
-
-
-def _new_member(
-    name: str,
-    replicated: ReplicatedLog,
-    view: View,
-    runner: _Runner,
-    *,
-    settings: RouterSettings,
-    process_state: ProcessState,
-) -> Member:
-    snapshots = SnapshotStore(replicated.objects, view.path.with_name("snapshot"))
-    schedule = SnapshotSchedule.of_log(
-        replicated.log, time.monotonic(), log_bytes=settings.snapshot_log_bytes, seconds=settings.snapshot_seconds
-    )
-    task = SnapshotTask(
-        snapshots,
-        replicated.log,
-        view.path,
-        schedule=schedule,
-        clock=time.monotonic,
-        last_erasure=partial(read_last_erasure, view),
-    )
-    member = Member(
-        name=name,
-        replicated=replicated,
-        view=view,
-        restore=partial(snapshots.restore_view, view, replicated.log.identity),
-        snapshot=task.run_if_due,
-        grew=schedule.grew,
-        open_storage=partial(_open, settings, view, replicated.objects),
-        runner=runner,
-        process_state=process_state,
-        drain_seconds=min(settings.drain_seconds, HAND_OVER_SECONDS),
-        open_channel=channel_opener(settings),
-    )
-    runner.use(member, replicated.refusals, lambda: task.failing)
-    return member
-
-
 @attrs.define(eq=False, repr=False)
 class _Runner(TermRunner):
     _settings: RouterSettings
     _process_state: ProcessState
+    _member: Member
     _key: bytes = attrs.field(kw_only=True)
     _parser: InputParser = attrs.field(kw_only=True)
-    _registry: CollectorRegistry = attrs.field(kw_only=True)
     _exposed: ExposedMetrics = attrs.field(kw_only=True)
-    _verifier: TokenVerifier = attrs.field(
-        init=False, default=attrs.Factory(lambda self: TokenVerifier(self._settings.data_dir), takes_self=True)
-    )
-    _port: int = attrs.field(init=False, default=attrs.Factory(lambda self: self._settings.grpc_port, takes_self=True))
+    _port: int = attrs.field(init=False)
+    _verifier: TokenVerifier = attrs.field(init=False)
     _shards: ShardService = attrs.field(init=False)
     _standby: StandbyServer = attrs.field(init=False)
 
-    def use(self, member: Member, refusals: Refusals, snapshots_failing: Callable[[], float]) -> None:
-        """Answer with a map, and show it in metrics; call it once, before anything else."""
-        _observe(self._registry, member, refusals, snapshots_failing)
-        self._shards = ShardService(member)
-        self._standby = StandbyServer(self._settings, self._verifier, self._shards, member.owner)
+    def __attrs_post_init__(self) -> None:
+        self._port = self._settings.grpc_port
+        self._verifier = TokenVerifier(self._settings.data_dir)
+        self._shards = ShardService(self._member)
+        self._standby = StandbyServer(self._settings, self._verifier, self._shards, self._member.owner)
 
     @override
     async def stand_by(self) -> str:
@@ -232,9 +163,7 @@ class _Runner(TermRunner):
             self._exposed.registries.remove(of_term)
 
 
-def _observe(
-    registry: CollectorRegistry, member: Member, refusals: Refusals, snapshots_failing: Callable[[], float]
-) -> None:
+def _observe(registry: CollectorRegistry, member: Member, refusals: Refusals) -> None:
     def known() -> list[LogReport]:
         return [] if member.known_log is None else [member.known_log]
 
@@ -253,7 +182,7 @@ def _observe(
             ],
             "flowhook_router_reached_by": lambda: member.record().reach,
             "flowhook_router_unreachable_from": lambda: member.cut_off,
-            "flowhook_router_snapshots_failing_seconds": snapshots_failing,
+            "flowhook_router_snapshots_failing_seconds": lambda: member.snapshots_failing,
             "flowhook_router_log_refused": lambda: [((kind.value,), refusals.count(kind)) for kind in RefusedKind],
         },
     )
@@ -304,14 +233,3 @@ def _check_log(replicated: ReplicatedLog, view: View) -> None:
             " 'flowhook cluster seal' rewrite the log: nothing leads back",
             reason="LOG_FORMAT_UNSUPPORTED",
         )
-
-
-async def _open(settings: RouterSettings, view: View, objects: ObjectStore, recorder: LogRecorder) -> Storage:
-    return await open_storage(
-        view.path,
-        max_bytes=settings.storage_max_bytes,
-        limits=REPLICATED_LIMITS,
-        transaction_log=recorder,
-        objects=objects,
-        durable=False,
-    )

@@ -13,7 +13,7 @@ from flowhook.client.channel import open_plain, tls_credentials
 from flowhook.process.settings import RouterSettings
 from flowhook.v1.shard_service_pb2 import IdentifyRequest
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
-from router.cluster.address_checks import AddressChecks, channel_opener
+from router.cluster.reachability import AddressChecks, channel_opener
 from router.cluster.records import MemberState, RouterRecord
 
 

@@ -19,8 +19,8 @@ from router.cluster.ownership import (
     Standby,
     better_reached,
 )
-from router.cluster.reachability import Unreachable, Voices
-from router.cluster.records import MemberState, RouterRecord
+from router.cluster.reachability import Voices
+from router.cluster.records import MemberState, RouterRecord, Unreachable
 
 LOOK = 0.1
 CLIENTS = range(4)

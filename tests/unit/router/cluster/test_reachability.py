@@ -6,8 +6,8 @@ from support.cases import cases
 from flowhook.errors import ConflictError, ExhaustedError, NotFoundError
 from flowhook.reporting.reachability import describe_unreachable
 from router.cluster.ownership import KnownOwner
-from router.cluster.reachability import FRESH_SECONDS, ReachabilityReports, Unreachable, Voices
-from router.cluster.records import MAX_UNREACHABLE, MemberState, RouterRecord
+from router.cluster.reachability import FRESH_SECONDS, ReachabilityReports, Voices
+from router.cluster.records import MAX_UNREACHABLE, MemberState, RouterRecord, Unreachable
 from router.cluster.shard_map import ASKED_SECONDS, LIVE_SECONDS, HandOverRequest, ShardSituation, choose_successor
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -17,12 +16,12 @@ from flowhook.model.jobs import DEFAULT_RATE, MAX_COUNTED, MAX_RATE, MAX_REASON,
 from flowhook.v1 import job_service_pb2 as pb
 from flowhook.v1.execution_service_pb2 import ExecutionFilter as ExecutionFilterPb
 from flowhook.wire.mapping import from_proto, to_proto
-from router.dispatch.observers import ExecutionRecords, meets, stored_conditions
+from router.dispatch.observers import meets, stored_conditions
+from router.dispatch.shard_runtime import ShardRuntime
 from router.executions.reading import read_filter
 from router.storage.jobs import ExecutionWalk
 from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import ExecutionRecord
-from router.storage.shard_state import ShardState
 
 SAMPLE: Final = 10  # executions of a preview
 COUNT_SECONDS: Final = 5.0  # longest time that a preview counts; then it reports that there may be more
@@ -32,21 +31,20 @@ invalid: Final = partial(InvalidError, reason="JOB_INVALID")
 def split_spec(spec: JobSpec) -> tuple[bytes, bytes]:
     message = to_proto(spec, pb.JobSpec)
     data = message.replay.input.body or message.replay.output
-    if message.replay.HasField("input"):
-        message.replay.input.body = b""
-    if message.replay.HasField("output"):
-        message.replay.output = b""
-    return message.SerializeToString(), data
+    return _with_data(message, b"").SerializeToString(), data
 
 
 def load_spec(stored: bytes, data: bytes) -> JobSpec:
     """Return what a job does, given what `split_spec` returned; without data, what is shown of it."""
-    message = pb.JobSpec.FromString(stored)
+    return from_proto(_with_data(pb.JobSpec.FromString(stored), data), JobSpec)
+
+
+def _with_data(message: pb.JobSpec, data: bytes) -> pb.JobSpec:
     if message.replay.HasField("input"):
         message.replay.input.body = data
     if message.replay.HasField("output"):
         message.replay.output = data
-    return from_proto(message, JobSpec)
+    return message
 
 
 def read_spec(message: pb.JobSpec) -> JobSpec:
@@ -90,9 +88,7 @@ class Preview:
 class MatchingExecutions:
     """Reads executions that match a filter, oldest first."""
 
-    _state: ShardState
-    _records: ExecutionRecords
-    _clock: Callable[[], float]
+    _runtime: ShardRuntime
 
     async def next(
         self,
@@ -104,17 +100,20 @@ class MatchingExecutions:
     ) -> ExecutionWalk:
         """Return the next executions that match now; see `ShardState.walk_executions`."""
         stored = stored_conditions(execution_filter)
-        walk = await self._state.walk_executions(stored, after_seq=after_seq, last_seq=last_seq, limit=limit)
-        current = await self._records.current(walk.records)
+        walk = await self._runtime.parts.state.walk_executions(
+            stored, after_seq=after_seq, last_seq=last_seq, limit=limit
+        )
+        current = await self._runtime.executions.current(walk.records)
         return walk._replace(records=[record for record in current if meets(record, execution_filter)])
 
     async def preview(self, execution_filter: ExecutionFilter) -> Preview:
         """Count the executions that match now, up to `MAX_COUNTED`."""
-        deadline = self._clock() + COUNT_SECONDS
+        clock = self._runtime.parts.clock
+        deadline = clock() + COUNT_SECONDS
         sample: list[ExecutionRecord] = []
         count = 0
         after: int | None = 0
-        while after is not None and count <= MAX_COUNTED and self._clock() < deadline:
+        while after is not None and count <= MAX_COUNTED and clock() < deadline:
             records, after = await self.next(execution_filter, after_seq=after)
             count += len(records)
             sample += records[: SAMPLE - len(sample)]

@@ -14,25 +14,23 @@ from flowhook.errors import ConflictError, NotFoundError
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.rejection_service_pb2 import Rejection
 from flowhook.wire.event_body import read_event
-from router.dispatch.execution_commands import ExecutionCommands
-from router.dispatch.observers import ExecutionRecords
-from router.storage.bodies import BodyStore
+from router.dispatch.shard_runtime import ShardRuntime
 from router.storage.model import Erasure, ExecutionRecord
-from router.storage.rejections import RejectionLog
 from router.storage.shard_state import ShardState
+from router.storage.storage import Storage
 
 REJECTED_BYTES: Final = 64 * limits.KIB  # bytes of a rejected request's body that are stored at most
 
 
-@attrs.define(eq=False, repr=False, kw_only=True)
+@attrs.define(eq=False, repr=False)
 class ExecutionRemoval:
     """Deletes executions that have ended, and erases events: with their replays and what else is stored of them."""
 
-    _records: ExecutionRecords
-    _state: ShardState
-    _commands: ExecutionCommands
-    _rejections: RejectionLog
-    _bodies: BodyStore
+    _runtime: ShardRuntime
+    _storage: Storage
+    _state: ShardState = attrs.field(
+        init=False, default=attrs.Factory(lambda self: self._runtime.parts.state, takes_self=True)
+    )
 
     async def delete(self, execution_id: str) -> None:
         """Delete an execution that has ended.
@@ -42,7 +40,7 @@ class ExecutionRemoval:
             ConflictError: it, or a replay of its batch, has not ended (`EXECUTION_NOT_ENDED`), or another still needs
                 it (`ORIGINAL_STORED`, `PARENT_NOT_ENDED`, `BATCH_STORED`).
         """
-        record = await self._records.find(execution_id)
+        record = await self._runtime.executions.find(execution_id)
         if not record.status.ended:
             raise ConflictError(f"{record.id} has not ended: {record.status}", reason="EXECUTION_NOT_ENDED")
         failed_id = await self._state.failed_before(record.seq)
@@ -62,7 +60,7 @@ class ExecutionRemoval:
                 f"{unended_id}, which has not ended, runs for the same batch", reason="EXECUTION_NOT_ENDED"
             )
         await self._check_parent(record)
-        self._records.check_turn(record)
+        self._runtime.executions.check_turn(record)
         await self._state.delete([record.seq])
 
     async def erase(self, execution_id: str, *, cancel: bool, now_ms: int) -> Erasure:
@@ -75,21 +73,21 @@ class ExecutionRemoval:
             UnavailableError: storage can't serve; whether it was erased is unknown: repeat the call.
         """
         try:
-            record = await self._records.find(execution_id)
+            record = await self._runtime.executions.find(execution_id)
         except NotFoundError:
             return await self._state.erase(execution_id, rejections=(), now_ms=now_ms)
         await self._check_parent(record)
         first = await self._state.find(record.batch) if record.batch else None
         if first is not None:  # it ran for the event, and is erased, too
             await self._check_parent(first)
-        self._records.check_turn(record)
+        self._runtime.executions.check_turn(record)
         while (unended_id := await self._state.unended_run(execution_id)) is not None:
             if not cancel:
                 raise ConflictError(
                     f"{unended_id} has not ended: cancel it first, or let it be cancelled", reason="EXECUTION_NOT_ENDED"
                 )
             try:
-                await self._commands.cancel(unended_id)
+                await self._runtime.commands.cancel(unended_id)
             except ConflictError as error:
                 if error.reason != "EXECUTION_ENDED":
                     raise
@@ -119,11 +117,11 @@ class ExecutionRemoval:
         """Return the IDs of the rejections of the flow that have the body of an execution's event."""
         body = await self._beginning_of_body(record)
         found: list[str] = []
-        page = await self._rejections.page(flow_id=record.flow_id)
+        page = await self._storage.rejections.page(flow_id=record.flow_id)
         while page:
             contents = ((each.id, Rejection.FromString(each.content).body) for each in page)
             found += [id_ for id_, rejected in contents if rejected and rejected == body]
-            page = await self._rejections.page(flow_id=record.flow_id, before_number=page[-1].number)
+            page = await self._storage.rejections.page(flow_id=record.flow_id, before_number=page[-1].number)
         return found
 
     async def _beginning_of_body(self, record: ExecutionRecord) -> bytes:
@@ -134,7 +132,7 @@ class ExecutionRemoval:
                 return b"" if part is None else Event.FromString(part.event).body
             except (DecodeError, ValueError):  # damaged: that must not keep it from being erased
                 return b""
-        reader = await self._bodies.open(body_id)
+        reader = await self._storage.bodies.open(body_id)
         if reader is None:
             return b""
         with closing(reader):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Final
 
 import attrs
 import grpc
 import grpc.aio
+from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
 from grpc_reflection.v1alpha import reflection
 from typing_extensions import override
@@ -20,19 +22,6 @@ from flowhook.process.server_certificates import load_certificates
 from flowhook.process.settings import RouterSettings
 from flowhook.security.token_verifier import TokenVerifier
 from flowhook.sharing.table import RouterLimits
-from flowhook.v1 import (
-    audit_service_pb2,
-    cluster_service_pb2,
-    execution_service_pb2,
-    flow_service_pb2,
-    incident_service_pb2,
-    ingest_service_pb2,
-    job_service_pb2,
-    rejection_service_pb2,
-    runner_service_pb2,
-    secret_service_pb2,
-    shard_service_pb2,
-)
 from router.calls.audit_recorder import AuditRecorder
 from router.calls.authorization import Authorizer, check_scopes_listed, refusal
 from router.calls.call_decoding import MessageDecoding
@@ -42,24 +31,17 @@ from router.cluster.ownership import KnownOwner
 from router.services.health import HealthService
 from router.services.shards import ShardService
 
+
+def _services(*names: str) -> tuple[ServiceDescriptor, ...]:
+    files = (import_module(f"flowhook.v1.{name}_service_pb2").DESCRIPTOR for name in names)
+    return tuple(service for file in files for service in file.services_by_name.values())
+
+
 # services that only the owner of the shard offers
-OWNER_SERVICES: Final = tuple(
-    service
-    for module in (
-        ingest_service_pb2,
-        flow_service_pb2,
-        incident_service_pb2,
-        secret_service_pb2,
-        rejection_service_pb2,
-        execution_service_pb2,
-        job_service_pb2,
-        runner_service_pb2,
-        cluster_service_pb2,
-        audit_service_pb2,
-    )
-    for service in module.DESCRIPTOR.services_by_name.values()
+OWNER_SERVICES: Final = _services(
+    *("ingest", "flow", "incident", "secret", "rejection", "execution", "job", "runner", "cluster", "audit")
 )
-SHARD_SERVICE: Final = shard_service_pb2.DESCRIPTOR.services_by_name["ShardService"]
+(SHARD_SERVICE,) = _services("shard")
 
 
 def new_server(verifier: TokenVerifier, limits: RouterLimits, audit: AuditRecorder | None = None) -> grpc.aio.Server:

@@ -36,8 +36,7 @@ from router.flows.parsing import InputParser
 from router.flows.registry_watch import RegistryWatch
 from router.flows.series_keeper import SeriesKeeper
 from router.flows.statistics_reader import FlowStatisticsReader
-from router.jobs.actions import JobActions
-from router.jobs.job_runner import JobRunner
+from router.jobs.job_runner import JobActions, JobRunner
 from router.jobs.job_specs import MatchingExecutions
 from router.jobs.removal import ExecutionRemoval
 from router.metrics import RouterMetrics
@@ -47,7 +46,6 @@ from router.process.grpc_server import add_service, bind, enable_reflection, new
 from router.process.retention import RetentionKeeper
 from router.rejections.received_requests import ReceivedRequests
 from router.rejections.rejection_acceptance import OriginalSeal, RejectionAcceptance
-from router.rejections.verifier_pool import VerifierPool
 from router.replay.replays import Replays
 from router.scheduling.shard import Shard
 from router.secrets.callback_keys import CallbackKeys, ReplyTokens
@@ -70,9 +68,8 @@ from router.storage.storage import Storage
 from router.triggers.cron_scheduler import CronScheduler
 from router.triggers.event_publisher import EventPublisher
 from router.triggers.execution_starter import ExecutionStarter
-from router.triggers.incident_publisher import IncidentPublisher
 from router.triggers.join_trigger import JoinTrigger
-from router.triggers.lifecycle_publisher import LifecyclePublisher
+from router.triggers.lifecycle_publisher import IncidentPublisher, LifecyclePublisher
 from router.triggers.silence_watch import SilenceWatch
 
 # time for runners to reattach and retain their executions, after their stream or the router ended
@@ -129,10 +126,7 @@ class OwnedShard:
         runtime = ShardRuntime(parts, buffer_seconds=settings.callback_seconds, may_assign=self._confirmed)
         flows = FlowTable(registry, policies=runtime, clock=time.monotonic)
         admission = AdmissionControl(
-            runtime=runtime,
-            flows=flows,
-            parser=self._parser,
-            total_backlog=settings.total_backlog,
+            runtime=runtime, flows=flows, parser=self._parser, total_backlog=settings.total_backlog
         )
         starter = ExecutionStarter(parts, admission)
         cron_scheduler = CronScheduler(parts, starter)
@@ -202,26 +196,18 @@ class OwnedShard:
             now_ms=_now_ms,
         )
         replays = Replays(runtime=runtime, admission=admission, registry=registry)
-        removal = ExecutionRemoval(
-            records=runtime.executions,
-            state=state,
-            commands=runtime.commands,
-            rejections=storage.rejections,
-            bodies=storage.bodies,
-        )
+        removal = ExecutionRemoval(runtime, storage)
         executions = ExecutionService(
             runtime=runtime,
             reader=ExecutionReader(state, runtime.executions, admission),
             body_sender=reads,
             replays=replays,
             removal=removal,
-            replicated=settings.storage.startswith(("nats:", "tls:")),
+            replicated=settings.database() is None,
         )
-        store, records = storage.jobs, runtime.executions
-        matching = MatchingExecutions(state, records, time.monotonic)
-        actions = JobActions(commands=runtime.commands, records=records, state=state, replays=replays, removal=removal)
+        store, matching, actions = storage.jobs, MatchingExecutions(runtime), JobActions(runtime, replays, removal)
         runner = JobRunner(store=store, matching=matching, actions=actions, clock=time.monotonic, now_ms=_now_ms)
-        jobs = JobService(store=store, runner=runner, matching=matching, replays=replays, state=state, now_ms=_now_ms)
+        jobs = JobService(runner=runner, replays=replays, state=state)
         cluster = ClusterService(
             own=partial(build_report, self._process_state),
             metrics=self._process_state.metrics,
@@ -232,12 +218,18 @@ class OwnedShard:
             now_ms=_now_ms,
             shared=limits,
         )
+        rejections = RejectionService(
+            rejections=storage.rejections,
+            acceptance=RejectionAcceptance(storage=storage, intake=intake, seal=OriginalSeal(key), now_ms=_now_ms),
+            received=ReceivedRequests(state, runtime.executions, storage.rejections),
+            now_ms=_now_ms,
+        )
         ingest = IngestService(runtime=runtime, intake=intake, tokens=ReplyTokens(key), uploads=uploads)
         server = new_server(self._verifier, limits, AuditRecorder(storage.audit, now_ms=_now_ms))
         for servicer in (
             ingest,
             flow_service,
-            self._rejection_service(intake, runtime),
+            rejections,
             AuditService(storage.audit),
             IncidentService(runtime.outages, storage.incidents),
             SecretService(registry=registry, cipher=cipher, secrets=flow_secrets, now_ms=_now_ms),
@@ -272,7 +264,7 @@ class OwnedShard:
             lifecycle_publisher.run(),
             IncidentPublisher(outages=runtime.outages, incidents=storage.incidents, publisher=publisher).run(),
             series.run(),
-            jobs.runner.run(),
+            runner.run(),
             retention.run(),
             BackupSchedule(settings, self._process_state, parts.metrics.expose).run(),
         )
@@ -283,25 +275,6 @@ class OwnedShard:
             if self._stop.drain_seconds is not None or not self._stop.requested.is_set():
                 raise
             # the shard is lost: what was under way could not be stored here; callers repeat it with the next owner
-
-    def _rejection_service(self, intake: EventIntake, runtime: ShardRuntime) -> RejectionService:
-        storage, verifiers, seal = self._storage, VerifierPool(), OriginalSeal(self._key)
-        acceptance = RejectionAcceptance(
-            rejections=storage.rejections,
-            registry=storage.registry,
-            verifiers=verifiers,
-            seal=seal,
-            intake=intake,
-            now_ms=_now_ms,
-        )
-        return RejectionService(
-            rejections=storage.rejections,
-            seal=seal,
-            acceptance=acceptance,
-            verifiers=verifiers,
-            received=ReceivedRequests(self._state, runtime.executions, storage.rejections),
-            now_ms=_now_ms,
-        )
 
     async def _run(
         self,

@@ -6,25 +6,27 @@ are left out: replays, and those that schedules, events and executions started.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 import attrs
 
-from flowhook.errors import InvalidError
 from flowhook.events import ids
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.rejections import ReceivedRequest, RequestOutcome
 from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.wire.mapping import enum_from_proto
+from router.calls.paging import parse_page
 from router.dispatch.observers import ExecutionRecords
 from router.storage.model import ExecutionRecord
 from router.storage.rejections import RejectionLog, StoredRejection
 from router.storage.shard_state import ShardState
 
 MAX_READS: Final = 10  # pages that are read until one has anything: many executions may be no requests
-MAX_DIGITS: Final = 18  # of a number in a page token
 _END: Final = "-"  # in a page token: all of one of the two lists was read
+_AS_REPORTED: Final = ("callback", "status", "detail", "address", "method", "path", "suppressed")
 
 
 @attrs.define(eq=False, repr=False)
@@ -49,27 +51,31 @@ class ReceivedRequests:
     async def _read(
         self, flow_id: str, outcome: RequestOutcome | None, size: int, token: str
     ) -> tuple[list[ReceivedRequest], str]:
-        before_seq, before_number = _parse(token)
+        before_seq, _, before_number = token.partition(".")
+        at_seq, at_number = _position(before_seq), _position(before_number)
         seq = before_seq if outcome in (None, RequestOutcome.ACCEPTED) else _END
         number = before_number  # of callbacks that were accepted, too
         records: Sequence[ExecutionRecord] = ()
         others: Sequence[StoredRejection] = ()
         if seq != _END:
             stored, rest = await self._state.list_executions(
-                ExecutionFilter(flow_id=flow_id), before_seq=_number(before_seq), limit=size
+                ExecutionFilter(flow_id=flow_id), before_seq=at_seq, limit=size
             )
             records = await self._records.current(stored)
             seq = _END if rest is None else str(rest)
         if number != _END:
             others = await self._rejections.page(
-                flow_id=flow_id, outcome=outcome or "", before_number=_number(before_number), limit=size
+                flow_id=flow_id, outcome=outcome or "", before_number=at_number, limit=size
             )
             number = _END if len(others) < size else str(others[-1].number)
-        found, taken = _merged(list(map(_of_record, records)), list(map(_of_log, others)), size)
-        if taken[0] < len(records):
-            seq = str(records[taken[0] - 1].seq) if taken[0] else before_seq
-        if taken[1] < len(others):
-            number = str(others[taken[1] - 1].number) if taken[1] else before_number
+        # by time; each of the two stays in its own order
+        both = heapq.merge(map(_of_record, records), map(_of_log, others), key=lambda each: -each.time_ms)
+        found = list(islice(both, size))
+        taken = sum(not each.rejection_id for each in found)
+        if taken < len(records):
+            seq = str(records[taken - 1].seq) if taken else before_seq
+        if (taken_others := len(found) - taken) < len(others):
+            number = str(others[taken_others - 1].number) if taken_others else before_number
         caused = await self._state.caused([record.seq for record in records])
         started = {record.id for record in records if _is_no_request(record) or record.seq in caused}
         tested = await self._rejections.tests([record.id for record in records])
@@ -79,22 +85,6 @@ class ReceivedRequests:
 
 def _is_no_request(record: ExecutionRecord) -> bool:
     return bool(record.replay_of or record.quiet or ids.is_of_schedule(record.id, record.flow_id))
-
-
-def _merged(
-    ours: Sequence[ReceivedRequest], others: Sequence[ReceivedRequest], size: int
-) -> tuple[list[ReceivedRequest], tuple[int, int]]:
-    """Merge two lists, each of which stays in its order, by time; return up to `size`, and how many of each."""
-    found: list[ReceivedRequest] = []
-    one = other = 0
-    while len(found) < size and (one < len(ours) or other < len(others)):
-        if other == len(others) or (one < len(ours) and ours[one].time_ms >= others[other].time_ms):
-            found.append(ours[one])
-            one += 1
-        else:
-            found.append(others[other])
-            other += 1
-    return found, (one, other)
 
 
 def _of_record(record: ExecutionRecord) -> ReceivedRequest:
@@ -113,30 +103,12 @@ def _of_log(stored: StoredRejection) -> ReceivedRequest:
         enum_from_proto(content.outcome, RequestOutcome, pb.RequestOutcome),
         stored.time_ms,
         stored.flow_id,
-        content.callback,
-        content.execution_id or ("" if content.callback else stored.accepted_id),
-        None,
-        stored.id,
-        content.status,
-        stored.reason,
-        content.detail,
-        content.address,
-        content.method,
-        content.path,
-        content.suppressed,
+        execution_id=content.execution_id or ("" if content.callback else stored.accepted_id),
+        rejection_id=stored.id,
+        reason=stored.reason,
+        **{name: getattr(content, name) for name in _AS_REPORTED},
     )
 
 
-def _parse(token: str) -> tuple[str, str]:
-    seq, _, number = token.partition(".")
-    for part in (seq, number):
-        if part not in ("", _END) and not (part.isascii() and part.isdecimal() and len(part) <= MAX_DIGITS):
-            raise InvalidError(
-                "the page token is invalid: pass `next_page_token` of a response, unchanged",
-                reason="PAGE_TOKEN_INVALID",
-            )
-    return seq, number
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text else None
+def _position(part: str) -> int | None:
+    return None if part == _END else parse_page(0, part, 1).before

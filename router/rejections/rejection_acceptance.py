@@ -1,30 +1,39 @@
 """Accepts refused requests after the fix: an edge verifies them again, and they are stored as events.
 
-The request of a rejection, with its credentials, is stored encrypted, and only edges ever receive it.
+The request of a rejection, with its credentials, is stored encrypted, and only edges ever receive it: the router parses
+nothing of a sender itself.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Final
 
 import attrs
 
 from flowhook import limits
-from flowhook.errors import ConflictError, InternalError, NotFoundError, UnavailableError
+from flowhook.asyncio_tasks import end_tasks
+from flowhook.errors import ConflictError, ExhaustedError, InternalError, NotFoundError, UnavailableError
 from flowhook.events import ids
+from flowhook.sharing import FairQueue, current_principal
+from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import envelope_pb2, failure_pb2
 from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.wire import convert
 from router.calls.authorization import caller_name
 from router.flows.intake import EventIntake, Intake
-from router.rejections.verifier_pool import VerifierPool
 from router.storage.encryption import SecretCipher, derive_key
-from router.storage.registry import Registry
-from router.storage.rejections import RejectionLog, StoredRejection
+from router.storage.rejections import StoredRejection
+from router.storage.storage import Storage
 
 MAX_ORIGINAL_BYTES: Final = 32 * limits.KIB  # serialized size of an original request without its body
+MAX_VERIFIERS: Final = 1000  # most edges attached at a time
+VERIFICATION_SECONDS: Final = 10.0  # timeout of a verification, by whichever edges
+# how long a verification waits for an edge when none is attached: after a restart they attach again
+ATTACH_SECONDS: Final = 2.0
 ACCEPTABLE: Final = pb.Rejection.ACCEPTABILITY_ACCEPTABLE
 INCOMPLETE: Final = pb.Rejection.ACCEPTABILITY_INCOMPLETE
 
@@ -37,6 +46,111 @@ _CAUSES: Final[Mapping[int, str]] = {
 }
 
 _MISSING: Final = frozenset({"FLOW_NOT_FOUND", "CALLBACK_NOT_FOUND"})
+
+Write = Callable[[pb.AttachVerifierResponse], Awaitable[None]]
+
+
+class _VerifierLostError(Exception):
+    """The stream of an edge ended before it answered."""
+
+
+@attrs.define(eq=False, repr=False)
+class _Verifier:
+    """An attached edge: what it is to be sent, and what it is asked."""
+
+    _asked: int = 0
+    # as long as `_waiting` at most
+    _outgoing: asyncio.Queue[pb.AttachVerifierResponse] = attrs.field(factory=asyncio.Queue)
+    _waiting: dict[str, asyncio.Future[pb.AttachVerifierRequest]] = attrs.field(factory=dict)
+
+    async def ask(self, request: pb.AttachVerifierResponse) -> pb.AttachVerifierRequest:
+        """Send a request to the edge, and return its answer; `_VerifierLostError`: the stream ended first."""
+        self._asked += 1
+        asked = pb.AttachVerifierResponse()
+        asked.CopyFrom(request)
+        asked.verification_id = str(self._asked)
+        answer: asyncio.Future[pb.AttachVerifierRequest] = asyncio.get_running_loop().create_future()
+        self._waiting[asked.verification_id] = answer
+        self._outgoing.put_nowait(asked)
+        try:
+            return await answer
+        finally:
+            del self._waiting[asked.verification_id]
+
+    async def send_all(self, write: Write) -> None:
+        while True:
+            await write(await self._outgoing.get())
+
+    async def read_all(self, answers: AsyncIterator[pb.AttachVerifierRequest]) -> None:
+        """Receive answers until the stream ends. One that nobody waits for any more is dropped."""
+        async for answer in answers:
+            waiting = self._waiting.get(answer.verification_id)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(answer)
+
+    def end(self) -> None:
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(_VerifierLostError())
+
+
+@attrs.define(eq=False, repr=False, kw_only=True)
+class VerifierPool:
+    """The attached edges, which are asked in turn."""
+
+    _seconds: float = VERIFICATION_SECONDS
+    _attach_seconds: float = ATTACH_SECONDS
+    _attached: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _verifiers: deque[_Verifier] = attrs.field(init=False, factory=deque)
+    _queue: FairQueue = attrs.field(init=False, factory=lambda: FairQueue(RouterLimits().verifications))
+
+    async def serve(self, answers: AsyncIterator[pb.AttachVerifierRequest], write: Write) -> None:
+        if len(self._verifiers) >= MAX_VERIFIERS:
+            raise ExhaustedError("too many edges are attached", reason="TOO_MANY_VERIFIERS", retry_after=10)
+        verifier = _Verifier()
+        self._verifiers.append(verifier)
+        self._attached.set()
+        loops = [asyncio.ensure_future(verifier.send_all(write)), asyncio.ensure_future(verifier.read_all(answers))]
+        try:
+            await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._verifiers.remove(verifier)
+            if not self._verifiers:
+                self._attached.clear()
+            verifier.end()
+            await end_tasks(loops)  # a broken stream is no news: the edge attaches again
+
+    async def verify(self, request: pb.AttachVerifierResponse) -> pb.AttachVerifierRequest:
+        """Let an edge verify a request; if its stream ends, another.
+
+        Raises:
+            ExhaustedError: too many verifications of the caller wait (`TOO_MANY_VERIFICATIONS`).
+            UnavailableError: no edge is attached (`NO_VERIFIER`), none answered in time (`VERIFICATION_TIMEOUT`), or
+                too many verifications wait (`VERIFICATIONS_FULL`).
+        """
+        try:
+            async with asyncio.timeout(self._seconds), self._queue.seat(current_principal.get()):
+                while True:
+                    verifier = await self._next()
+                    try:
+                        return await verifier.ask(request)
+                    except _VerifierLostError:
+                        continue
+        except TimeoutError:
+            raise UnavailableError(
+                f"no edge verified the request within {self._seconds:.0f} s: try again", reason="VERIFICATION_TIMEOUT"
+            ) from None
+
+    async def _next(self) -> _Verifier:
+        try:
+            async with asyncio.timeout(self._attach_seconds):
+                await self._attached.wait()
+        except TimeoutError:
+            raise UnavailableError(
+                "no edge is connected that could verify the request: start one, and try again", reason="NO_VERIFIER"
+            ) from None
+        self._verifiers.rotate(-1)
+        return self._verifiers[-1]
 
 
 class OriginalSeal:
@@ -62,12 +176,11 @@ class OriginalSeal:
 class RejectionAcceptance:
     """Verifies refused requests again, and stores those that pass."""
 
-    _rejections: RejectionLog
-    _registry: Registry
-    _verifiers: VerifierPool
-    _seal: OriginalSeal
+    _storage: Storage
     _intake: EventIntake
     _now_ms: Callable[[], int]
+    seal: OriginalSeal
+    verifiers: VerifierPool = attrs.field(init=False, factory=VerifierPool)
 
     async def accept(self, found: StoredRejection) -> pb.AcceptRejectionResponse:
         """Accept a refused request, and return its event. Accepting it again returns the same event.
@@ -87,24 +200,26 @@ class RejectionAcceptance:
         await self._intake.store([intake])
         if intake.error is not None:
             raise intake.error
-        await self._rejections.accepted(rejection.id, intake.execution_id, by=caller_name.get(), now_ms=self._now_ms())
+        await self._storage.rejections.accepted(
+            rejection.id, intake.execution_id, by=caller_name.get(), now_ms=self._now_ms()
+        )
         return _response(rejection, intake.execution_id, duplicate=intake.duplicate)
 
     async def _original(self, rejection: pb.Rejection) -> pb.OriginalRequest:
-        sealed = await self._rejections.sealed(rejection.id) if rejection.acceptability == ACCEPTABLE else None
+        sealed = await self._storage.rejections.sealed(rejection.id) if rejection.acceptability == ACCEPTABLE else None
         if sealed is None:
             cause = _CAUSES.get(rejection.acceptability, "what is needed to verify it again is not stored")
             raise ConflictError(f"the request can't be accepted: {cause}", reason="REJECTION_NOT_ACCEPTABLE")
-        return self._seal.open(rejection, sealed)
+        return self.seal.open(rejection, sealed)
 
     async def _verified(self, rejection: pb.Rejection, original: pb.OriginalRequest) -> envelope_pb2.Event:
-        answer = await self._verifiers.verify(
+        answer = await self.verifiers.verify(
             pb.AttachVerifierResponse(
                 flow_id=rejection.flow_id,
                 time=rejection.time,
                 original=original,
                 body=rejection.body,
-                registry_revision=await self._registry.revision(),
+                registry_revision=await self._storage.registry.revision(),
             )
         )
         if answer.HasField("event"):

@@ -317,15 +317,14 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
     async def _preview(self, draft: FlowDraft) -> tuple[Flow, Change]:
         """Return the flow and the change that applying a draft would produce."""
         stored = await self._registry.get_flow(draft.id)
-        now_ms = self._now_ms()
-        text, definition, has_webhook = draft.document, draft.definition, draft.has_webhook
+        now_ms, applied = self._now_ms(), (draft.document, draft.definition)
         if stored is None:
-            return Flow(draft.id, text, definition, 1, False, has_webhook, now_ms, now_ms), Change.CREATED
-        if (stored.document, stored.definition) == (text, definition):
+            return Flow(draft.id, *applied, 1, False, draft.has_webhook, now_ms, now_ms), Change.CREATED
+        if (stored.document, stored.definition) == applied:
             return stored, Change.UNCHANGED
         revision, created_ms = stored.revision + 1, stored.create_time_ms
-        updated = Flow(draft.id, text, definition, revision, stored.paused, has_webhook, created_ms, now_ms)
-        return updated, Change.UPDATED
+        flow = Flow(draft.id, *applied, revision, stored.paused, draft.has_webhook, created_ms, now_ms)
+        return flow, Change.UPDATED
 
     async def _warnings(self, parsed: Sequence[ParsedDocument]) -> list[list[Fault]]:
         """Return the warnings about each document; about secrets that it names and that are not set last."""

@@ -13,7 +13,7 @@ from flowhook.v1 import incident_service_pb2 as pb
 from flowhook.v1 import incident_service_pb2_grpc
 from flowhook.wire.mapping import to_proto
 from router.calls.error_mapping import unary_rpc
-from router.calls.paging import page_token_after, parse_page
+from router.calls.paging import parse_page, split_page
 from router.dispatch.outage_control import OutageControl
 from router.storage.incidents import IncidentLog
 
@@ -31,14 +31,12 @@ class IncidentService(incident_service_pb2_grpc.IncidentServiceServicer):
     async def ListIncidents(self, request: pb.ListIncidentsRequest) -> pb.ListIncidentsResponse:
         size, before = parse_page(request.page_size, request.page_token, DEFAULT_PAGE)
         found = self._outages.incidents if before is None else []
-        following = None
+        token = ""
         if not request.open_only:
-            closed = await self._incidents.closed(before_number=before, limit=size + 1)
-            found = [*found, *(each.incident for each in closed[:size])]
-            following = closed[size - 1].number if len(closed) > size else None
+            closed, token = split_page(await self._incidents.closed(before_number=before, limit=size + 1), size)
+            found = [*found, *(each.incident for each in closed)]
         return pb.ListIncidentsResponse(
-            incidents=[_message(replace(each, history=())) for each in found],
-            next_page_token=page_token_after(following),
+            incidents=[_message(replace(each, history=())) for each in found], next_page_token=token
         )
 
     @unary_rpc

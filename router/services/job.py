@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -15,10 +14,8 @@ from flowhook.v1 import job_service_pb2 as pb
 from flowhook.wire.mapping import enum_from_proto, to_proto
 from router.calls.error_mapping import check_request_id, unary_rpc
 from router.calls.paging import parse_page, split_page
-from router.jobs.actions import MAX_MESSAGE, check_not_superseded
-from router.jobs.job_runner import JobRunner
+from router.jobs.job_runner import MAX_MESSAGE, JobRunner, check_not_superseded
 from router.jobs.job_specs import (
-    MatchingExecutions,
     invalid,
     load_spec,
     mint_job_id,
@@ -28,7 +25,7 @@ from router.jobs.job_specs import (
 )
 from router.replay.replays import Replays
 from router.services.execution import listed, read_options
-from router.storage.jobs import JobStore, NewJob, StoredJob
+from router.storage.jobs import NewJob, StoredJob
 from router.storage.model import ExecutionRecord
 from router.storage.shard_state import ShardState
 
@@ -45,12 +42,9 @@ _NOT_SHOWN: Final = frozenset({"number", "spec", "last_seq", "cursor", "request_
 class JobService(job_service_pb2_grpc.JobServiceServicer):
     """See protos/flowhook/v1/job_service.proto."""
 
-    _store: JobStore
-    runner: JobRunner
-    _matching: MatchingExecutions
+    _runner: JobRunner
     _replays: Replays
     _state: ShardState
-    _now_ms: Callable[[], int]
 
     @unary_rpc
     async def PreviewJob(self, request: pb.PreviewJobRequest) -> pb.PreviewJobResponse:
@@ -59,7 +53,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         options = read_job_options(request.replay)
         if asked:
             await self._replays.check_output(options, wanted.flow_id)
-        preview = await self._matching.preview(wanted)
+        preview = await self._runner.matching.preview(wanted)
         sample = preview.sample if asked else ()
         replays = [await self._sampled(each, options, again=request.again) for each in sample]
         return pb.PreviewJobResponse(
@@ -75,9 +69,9 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         check_request_id(request.request_id)
         await self._replays.check_output(read_job_options(request.spec.replay), spec.filter.flow_id)
         stored, data = split_spec(spec)
-        preview = await self._matching.preview(spec.filter)
-        now_ms = self._now_ms()
-        created = await self._store.create(
+        preview = await self._runner.matching.preview(spec.filter)
+        now_ms = self._runner.now_ms()
+        created = await self._runner.store.create(
             NewJob(
                 id=mint_job_id(now_ms),
                 spec=stored,
@@ -87,7 +81,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
                 request_id=request.request_id,
             )
         )
-        self.runner.notify()
+        self._runner.notify()
         return pb.CreateJobResponse(job=self._job(created))
 
     @unary_rpc
@@ -95,14 +89,14 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         stored = await self._find(request.job_id)
         job = self._job(stored)
         if job.spec.action == pb.JobSpec.ACTION_REPLAY:
-            ends = await self._store.replay_ends(stored.number, started=stored.done)
+            ends = await self._runner.store.replay_ends(stored.number, started=stored.done)
             job.replay_ends.CopyFrom(pb.ReplayEnds(**ends._asdict()))
         return pb.GetJobResponse(job=job)
 
     @unary_rpc
     async def ListJobs(self, request: pb.ListJobsRequest) -> pb.ListJobsResponse:
         size, before = parse_page(request.page_size, request.page_token, DEFAULT_JOBS)
-        found = await self._store.page(before_number=before, limit=size + 1)
+        found = await self._runner.store.page(before_number=before, limit=size + 1)
         page, token = split_page(found, size)
         return pb.ListJobsResponse(jobs=map(self._job, page), next_page_token=token)
 
@@ -114,7 +108,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         except KeyError:
             raise InvalidError(f"there is no outcome {request.outcome}", reason="OUTCOME_INVALID") from None
         job = await self._find(request.job_id)
-        found = await self._store.items(job.number, after_number=after or 0, limit=size + 1, outcome=outcome)
+        found = await self._runner.store.items(job.number, after_number=after or 0, limit=size + 1, outcome=outcome)
         page, token = split_page(found, size)
         return pb.ListJobItemsResponse(items=[to_proto(item, pb.JobItem) for item in page], next_page_token=token)
 
@@ -131,17 +125,17 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         return pb.AbortJobResponse(job=await self._change(request.job_id, JobState.ABORTED))
 
     async def _find(self, job_id: str) -> StoredJob:
-        job = await self._store.get(job_id)
+        job = await self._runner.store.get(job_id)
         if job is None:
             raise NotFoundError(f"there is no job {job_id[:64]}", reason="JOB_NOT_FOUND")
         return job
 
     async def _change(self, job_id: str, state: JobState) -> pb.Job:
-        return self._job(await self.runner.change_state(job_id, state))
+        return self._job(await self._runner.change_state(job_id, state))
 
     def _job(self, job: StoredJob) -> pb.Job:
         shown = {name: value for name, value in job._asdict().items() if name not in _NOT_SHOWN}
-        spec, delay_reason = load_spec(job.spec, b""), self.runner.delay_reason(job.id)
+        spec, delay_reason = load_spec(job.spec, b""), self._runner.delay_reason(job.id)
         return to_proto(Job(**shown, spec=spec, delay_reason=delay_reason), pb.Job)
 
     async def _sampled(self, record: ExecutionRecord, options: ReplayOptions, *, again: bool) -> pb.SampledReplay:

@@ -20,12 +20,10 @@ from router.calls.paging import MAX_PAGE, page_size, parse_page, split_page
 from router.rejections.received_requests import ReceivedRequests
 from router.rejections.rejection_acceptance import (
     INCOMPLETE,
-    OriginalSeal,
     RejectionAcceptance,
     pop_original,
     resolved,
 )
-from router.rejections.verifier_pool import VerifierPool
 from router.storage.rejections import RejectionLog, StoredRejection
 
 MAX_REPORTED: Final = 100  # most rejections in one report
@@ -55,9 +53,7 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
     """See protos/flowhook/v1/rejection_service.proto."""
 
     _rejections: RejectionLog
-    _seal: OriginalSeal
     _acceptance: RejectionAcceptance
-    _verifiers: VerifierPool
     _received: ReceivedRequests
     _now_ms: Callable[[], int]
 
@@ -106,7 +102,7 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
 
     @request_stream_rpc
     async def AttachVerifier(self, request_iterator: AsyncIterator[pb.AttachVerifierRequest], context: Context) -> None:
-        await self._verifiers.serve(request_iterator, context.write)
+        await self._acceptance.verifiers.serve(request_iterator, context.write)
 
     async def _found(self, rejection_id: str) -> StoredRejection:
         found = await self._rejections.get(rejection_id)
@@ -134,7 +130,7 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
             original, message.acceptability = None, INCOMPLETE
         # a time in the future would expire other rejections: those a week older than the newest are removed
         time_ms = min(max(convert.milliseconds(message.time), 0), now_ms)
-        sealed = None if original is None else self._seal.seal(message, original)
+        sealed = None if original is None else self._acceptance.seal.seal(message, original)
         outcome = enum_from_proto(message.outcome, RequestOutcome, pb.RequestOutcome)
         return StoredRejection(
             0,

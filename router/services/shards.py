@@ -9,11 +9,12 @@ from typing import Final
 import attrs
 
 from flowhook.errors import InvalidError
+from flowhook.model.cluster import ShardCopyInfo, SnapshotInfo
 from flowhook.reporting.process_reports import MAX_NAME
 from flowhook.reporting.reachability import MAX_CAUSE, MAX_ROUTERS
 from flowhook.v1 import shard_service_pb2 as pb
 from flowhook.v1 import shard_service_pb2_grpc
-from flowhook.wire import convert
+from flowhook.wire.mapping import to_proto
 from router.calls.authorization import caller_name, caller_scopes
 from router.calls.error_mapping import Write, server_stream_rpc, unary_rpc
 from router.cluster.ownership import KnownOwner
@@ -54,19 +55,11 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
         situation = self._map.situation()
         shard = pb.Shard(owner=_owner_to_proto(situation.owner))
         for record, silence in situation.copies:
-            shard.copies.add(
-                router=record.router,
-                address=record.address,
-                state=record.state.value,
-                position=record.position,
-                silence=convert.duration(silence),
-                version=record.version,
-                unreachable_from=[
-                    pb.Unreachable(process=process, cause=cause)
-                    for process, cause in situation.unreachable_from(record.router).items()
-                ],
-                problem=situation.problem(record),
+            problem, causes = situation.problem(record), situation.unreachable_from(record.router)
+            copy = ShardCopyInfo(
+                record.router, record.address, record.state, record.position, silence, record.version, problem, causes
             )
+            shard.copies.append(to_proto(copy, pb.ShardCopy))
         response = pb.GetShardsResponse(shards=[shard])
         if report is not None:
             shard, status = response.shards[0], report.status
@@ -74,8 +67,8 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
             shard.log_bytes, shard.max_log_bytes = status.size, status.max_size or 0
             for snapshot in reversed(report.snapshots):
                 position = int(snapshot.name.rpartition("/")[2].partition(".")[0])
-                entry = shard.snapshots.add(position=position, size=snapshot.size)
-                entry.create_time.CopyFrom(convert.timestamp(int(snapshot.create_time * 1000)))
+                found = SnapshotInfo(position, snapshot.size, int(snapshot.create_time * 1000))
+                shard.snapshots.append(to_proto(found, pb.Snapshot))
             for server in status.servers:
                 response.servers.add(**asdict(server))
         return response

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Final
 
 import attrs
 from typing_extensions import override
@@ -12,19 +12,20 @@ from typing_extensions import override
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, NotFoundError
 from flowhook.events.cloud_events import parse
-from flowhook.events.lifecycle import TYPES, is_reserved_type
+from flowhook.events.lifecycle import TYPES, encode_event, is_reserved_type
 from flowhook.model import Flow, Origin
+from flowhook.process import logs
 from router.dispatch.event_delivery import EventDispatcher
 from router.dispatch.parts import ShardParts
 from router.flows.event_triggers import EventTrigger, FlowIndex, FlowTriggers
 from router.flows.flow_table import TriggerSink
 from router.scheduling.matching import EventContent, InboundEvent
 from router.storage.model import NewInboundEvent
-from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
-from router.triggers.idempotent_ids import EffectIds, check_depth
+from router.triggers.execution_starter import EffectIds, ExecutionStart, ExecutionStarter, check_depth
 from router.triggers.join_trigger import JoinTrigger, inbound_event
 
 BATCH: Final = limits.MAX_BATCH_EVENTS  # flows started in one batch
+log = logs.get_logger(__name__)
 
 
 @attrs.define(eq=False, repr=False)
@@ -98,6 +99,16 @@ class EventPublisher(TriggerSink):
         started by the end of any execution would be started by its own.
         """
         return await self._deliver(payload, type_, effect, depth=0, emitter=emitter, quiet=True)
+
+    async def announce(
+        self, kind: str, data: Mapping[str, Any], *, event_id: str, source: str, subject: str, time_ms: int
+    ) -> None:
+        """Publish a lifecycle event that is not of an execution; a flow that has no room for it does not get it."""
+        event = encode_event(kind, data, event_id=event_id, source=source, subject=subject, time_ms=time_ms)
+        try:
+            await self.publish_lifecycle_event(event, kind, EffectIds(event_id, event_id), emitter="")
+        except ExhaustedError:
+            log.warning("a flow has no room for a lifecycle event", type=kind, subject=subject)
 
     async def _deliver(
         self, payload: bytes, type_: str, effect: EffectIds, *, depth: int, emitter: str, quiet: bool = False

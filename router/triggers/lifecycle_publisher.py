@@ -1,8 +1,9 @@
-"""Publishes lifecycle events from the outbox (see `LifecycleOutbox`) to the flows that want them, each once.
+"""Publishes lifecycle events of executions and of incidents to the flows that want them, each once.
 
-Each stored record becomes an event with an ID derived from it, is delivered to all flows that want it by then, and
-is removed after that. After a crash in between, the same event is delivered again and found to be a duplicate. A flow
-that has no room is retried for up to `KEEP_MS`, without delaying others.
+What is stored says what was published: after a crash in between, an event is delivered again under the same ID, and
+found to be a duplicate. Each record of the outbox (see `LifecycleOutbox`) becomes an event with an ID derived from it,
+is delivered to all flows that want it by then, and is removed after that. A flow that has no room for the event of an
+execution is retried for up to `KEEP_MS`, without delaying others.
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ from flowhook.asyncio_tasks import wait_at_most
 from flowhook.document.definition import error_types
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError
 from flowhook.events import ids
-from flowhook.events.lifecycle import WorkflowEventType, WorkflowIdentity, encode_lifecycle_event
+from flowhook.events.lifecycle import IncidentEventType, WorkflowEventType, WorkflowIdentity, encode_lifecycle_event
+from flowhook.events.workflow_input import rfc3339
 from flowhook.model.error_types import Spelling
+from flowhook.model.incidents import Incident
 from flowhook.process import logs
+from router.dispatch.outage_control import OutageControl
 from router.dispatch.parts import ShardParts
+from router.storage.incidents import IncidentLog, StoredIncident
 from router.storage.model import ExecutionRecord, LifecyclePublished, UnpublishedEvent
 from router.storage.registry import Registry
 from router.triggers.event_publisher import EventPublisher
-from router.triggers.idempotent_ids import EffectIds
+from router.triggers.execution_starter import EffectIds
 
 CHUNK: Final = 64  # lifecycle events published in one batch
 RETRY_SECONDS: Final = 2.0  # seconds between retries for flows that have no room, and while storage is unavailable
@@ -143,3 +148,47 @@ def _described(definition: Mapping[str, Any]) -> tuple[WorkflowIdentity, Spellin
     document = definition["document"]
     identity = WorkflowIdentity(document["namespace"], document["name"], str(document["version"]))
     return identity, error_types(definition)
+
+
+@attrs.define(eq=False, repr=False, kw_only=True)
+class IncidentPublisher:
+    """Stores and publishes incidents. Let `run` run beside the server."""
+
+    _outages: OutageControl
+    _incidents: IncidentLog
+    _publisher: EventPublisher
+
+    async def run(self) -> None:
+        while True:
+            changed: list[Incident] = []
+            try:
+                # what was not published before a restart, at first
+                for each in await self._incidents.unannounced():
+                    await self._publish(each)
+                changed = await self._outages.changed()
+                await self._incidents.save(changed)
+            except FlowhookError as error:
+                log.warning("storing or publishing incidents failed; trying again", reason=error.reason)
+                self._outages.put_back(changed)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _publish(self, stored: StoredIncident) -> None:
+        incident = stored.incident
+        types = [IncidentEventType.OPENED, IncidentEventType.CLOSED][: 1 if incident.close_time_ms is None else 2]
+        for type_ in types[stored.announced :]:
+            time_ms = incident.open_time_ms
+            event_id = ids.derive(ids.slot_of(incident.destination), time_ms, f"{incident.id}:{type_}")
+            data = {
+                "incident": incident.id,
+                "destination": incident.destination,
+                "cause": incident.cause,
+                "flows": incident.flows,
+                "failures": incident.failures,
+                "openedAt": rfc3339(time_ms),
+            }
+            if type_ is IncidentEventType.CLOSED and incident.close_time_ms is not None:
+                data["closedAt"] = rfc3339(time_ms := incident.close_time_ms)
+            await self._publisher.announce(
+                type_, data, event_id=event_id, source="/incidents", subject=incident.id, time_ms=time_ms
+            )
+        await self._incidents.announced(incident.id, len(types))

@@ -17,9 +17,9 @@ import attrs
 from typing_extensions import override
 
 from flowhook.asyncio_tasks import wait_at_most
-from flowhook.errors import ExhaustedError, FlowhookError
+from flowhook.errors import FlowhookError
 from flowhook.events import ids
-from flowhook.events.lifecycle import SilenceEventType, encode_event
+from flowhook.events.lifecycle import SilenceEventType
 from flowhook.events.workflow_input import rfc3339
 from flowhook.model import Flow
 from flowhook.process import logs
@@ -29,7 +29,6 @@ from router.flows.event_triggers import FlowTriggers
 from router.flows.flow_table import TriggerSink
 from router.storage.silences import Silence, SilenceLog
 from router.triggers.event_publisher import EventPublisher
-from router.triggers.idempotent_ids import EffectIds
 
 GRACE_MS: Final = 5 * 60_000  # milliseconds for which senders may take to try again after a router was away
 TICK_SECONDS: Final = 1.0  # at least between two turns
@@ -173,13 +172,9 @@ class SilenceWatch(TriggerSink):
         time_ms = begin_ms
         if type_ is SilenceEventType.ENDED and end_ms is not None:
             data["endedAt"] = rfc3339(time_ms := end_ms)
-        event = encode_event(
+        await self._publisher.announce(
             type_, data, event_id=event_id, source=f"/flows/{flow_id}", subject=flow_id, time_ms=time_ms
         )
-        try:
-            await self._publisher.publish_lifecycle_event(event, type_, EffectIds(event_id, event_id), emitter="")
-        except ExhaustedError:
-            log.warning("a flow has no room for the event of a silence", flow=flow_id)
 
 
 def _is_due(expected: _Expectation, now_ms: int) -> bool:

@@ -20,8 +20,7 @@ from router.flows.parsing import InputParser
 from router.storage.registry import FlowDraft
 from router.triggers.cron_scheduler import CronScheduler
 from router.triggers.event_publisher import EventPublisher
-from router.triggers.execution_starter import ExecutionStarter
-from router.triggers.idempotent_ids import EffectIds
+from router.triggers.execution_starter import EffectIds, ExecutionStarter
 from router.triggers.join_trigger import LOOK_SECONDS, JoinTrigger
 from router.triggers.silence_watch import SilenceWatch
 

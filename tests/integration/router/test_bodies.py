@@ -301,7 +301,7 @@ class TestGivingWay:
     @pytest.fixture
     async def small(self, tmp_path, monkeypatch):
         """A router with two places of each kind, and a flow."""
-        monkeypatch.setattr("router.bodies.upload_slots.GRACE_SECONDS", 0.0)
+        monkeypatch.setattr("router.bodies.body_streams.GRACE_SECONDS", 0.0)
         async with running_router(tmp_path / "data", max_uploads=2) as router, router.client() as client:
             await client.flows.apply([flow("hello")])
             edge = Uploader(router)

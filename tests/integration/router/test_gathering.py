@@ -13,7 +13,7 @@ from flowhook.attach.messages import Completed, Outcome
 from flowhook.errors import ExhaustedError
 from router.dispatch.event_delivery import EventDispatcher
 from router.storage.model import NewEvent
-from router.triggers.idempotent_ids import EffectIds
+from router.triggers.execution_starter import EffectIds
 
 BOTH = "{read: envelope, on: {all: [{with: {type: paid}}, {with: {type: packed}}]}}"
 BY_ORDER = """{read: envelope, on: {all: [

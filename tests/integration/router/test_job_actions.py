@@ -10,7 +10,7 @@ from flowhook.model import Status
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.jobs import ItemOutcome, JobAction, JobSpec
 from flowhook.v1 import envelope_pb2
-from router.jobs.actions import ItemResult, JobActions
+from router.jobs.job_runner import ItemResult, JobActions
 from router.jobs.removal import ExecutionRemoval
 from router.storage.commit_log.interface import ObjectDamagedError
 from router.storage.jobs import ClaimedItem
@@ -25,9 +25,8 @@ class Acting:
     def __init__(self, shard):
         self.shard = shard
         self.replays = []
-        commands, records, state = shard.host.commands, shard.host.executions, shard.state
-        removal = ExecutionRemoval(records=records, state=state, commands=commands, rejections=None, bodies=None)
-        self.actions = JobActions(commands=commands, records=records, state=state, replays=self, removal=removal)
+        removal = ExecutionRemoval(shard.host, shard.storage)
+        self.actions = JobActions(shard.host, replays=self, removal=removal)
 
     async def start(self, execution_id, _options, *, unless_replayed, event_id):
         assert unless_replayed

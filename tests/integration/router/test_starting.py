@@ -14,7 +14,7 @@ from flowhook import limits
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
 from flowhook.events import ids
 from flowhook.model import Origin, Status
-from router.triggers.idempotent_ids import EffectIds
+from router.triggers.execution_starter import EffectIds
 
 TINY = b"execution: {max_backlog: 1}\n"
 

@@ -7,7 +7,7 @@ from support.clocks import Clock
 
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
-from router.bodies.upload_slots import GRACE_SECONDS, PACE_SECONDS, UploadSlots
+from router.bodies.body_streams import GRACE_SECONDS, PACE_SECONDS, UploadSlots
 
 KIB = limits.KIB
 

@@ -16,8 +16,7 @@ from flowhook.errors import ExhaustedError, UnavailableError
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.jobs import ItemOutcome, JobAction, JobSpec, JobState
 from router.jobs import job_runner
-from router.jobs.actions import ItemResult
-from router.jobs.job_runner import CATCH_UP_SECONDS, JobRun, JobRunner, Pace
+from router.jobs.job_runner import CATCH_UP_SECONDS, ItemResult, JobRun, JobRunner, Pace
 from router.storage.jobs import ExecutionWalk, NewJob
 from router.storage.model import NewEvent
 from router.storage.storage import open_storage
@@ -121,15 +120,14 @@ class Storage:
 
     def run(self, job, world, crashes=None):
         crashes = crashes or Crashes(0)
-        run = JobRun(
-            job,
-            SPEC,
+        runner = JobRunner(
             store=crashes.around(self.jobs),
             matching=crashes.around(world),
             actions=crashes.around(world),
             clock=lambda: 0.0,
             now_ms=self.now_ms,
         )
+        run = JobRun(job, SPEC, runner)
         run._batch = 3
         run._pace = NoPace()
         return run

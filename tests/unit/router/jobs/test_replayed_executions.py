@@ -16,7 +16,7 @@ from flowhook.errors import NotFoundError
 from flowhook.model import Status
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.jobs import JobAction, JobSpec
-from router.jobs.actions import JobActions
+from router.jobs.job_runner import JobActions
 from router.jobs.removal import ExecutionRemoval
 from router.storage.jobs import ClaimedItem
 from router.storage.model import Ended, NewEvent
@@ -59,10 +59,8 @@ async def stored(executions):
 
 
 async def perform(state, action, seq, start=None):
-    replays = SimpleNamespace(start=start)
-    records = Records(state)
-    removal = ExecutionRemoval(records=records, state=state, commands=None, rejections=None, bodies=None)
-    actions = JobActions(commands=None, records=records, state=state, replays=replays, removal=removal)
+    runtime = SimpleNamespace(executions=Records(state), parts=SimpleNamespace(state=state))
+    actions = JobActions(runtime, SimpleNamespace(start=start), ExecutionRemoval(runtime, storage=None))
     item = ClaimedItem(seq, seq, f"evt_{seq}", 1)
     return await actions.perform("job_1", JobSpec(action, ExecutionFilter(flow_id="f")), item, repeated=False)
 

@@ -11,7 +11,7 @@ from flowhook.sharing import Principal, current_principal
 from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import rejection_service_pb2 as pb
 from router.rejections import verifier_pool
-from router.rejections.verifier_pool import VerifierPool
+from router.rejections.rejection_acceptance import VerifierPool
 
 REQUEST = pb.AttachVerifierResponse(flow_id="f")
 EVER = 3600.0

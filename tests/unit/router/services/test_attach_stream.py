@@ -12,7 +12,7 @@ from flowhook.attach.messages import Assignment, Hello
 from flowhook.errors import InvalidError, UnavailableError
 from flowhook.v1 import runner_service_pb2 as pb
 from router import session as attach_session
-from router.services.attach_stream import AttachReader, AttachWriter
+from router.services.runner import AttachReader, AttachWriter
 from router.session import RunnerSession
 
 

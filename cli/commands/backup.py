@@ -57,7 +57,7 @@ def command(
     else:
         into, name = DirectoryTarget(path.parent), path.name
     where = into.store(name, make)
-    removed = backups.remove_surplus(into, backups.policy_of(settings), name) if prune else []
+    removed = backups.remove_surplus(settings, into, name) if prune else []
     seconds, size, manifest = time.monotonic() - start, made[0].size, made[0].manifest
     if json:
         found = {"file": where, "bytes": size, "position": manifest.position, "log": manifest.log}

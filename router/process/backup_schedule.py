@@ -24,11 +24,11 @@ from flowhook.process.confidential_settings import ENV_PREFIX, SUFFIX
 from flowhook.process.metrics import Reading
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
-from flowhook.sandbox.spawning import python_command, spawn
+from flowhook.retrying import BackoffPolicy
+from flowhook.sandbox.spawning import python_command, socket_pair, spawn
 
 WARNING: Final = "backups"  # kind of the warning
-RETRY_SECONDS: Final = 300.0  # between a failed attempt and the next one; doubled each time, up to the longest
-LONGEST_RETRY_SECONDS: Final = 3600.0
+RETRY: Final = BackoffPolicy(300.0, 3600.0, jitter=0.0)  # between a failed attempt and the next one
 LOOK_SECONDS: Final = 15.0  # between two looks at the clock, which may jump
 READ_BYTES: Final = 64 * 1024  # longest report
 _PASSED_ON: Final = (
@@ -64,25 +64,20 @@ async def run_program(settings: RouterSettings, action: str) -> BackupReport:
 
     It is killed if this is cancelled; the target then has what it had.
     """
-    ours, theirs = os.pipe()
-    try:
-        try:
-            command = python_command("router.process.backups", os.getpid(), theirs, action)
-            environment = environment_of(settings, os.environ)
-            process = spawn(command, descriptors=[theirs], environment=environment, new_session=True)
-        finally:
-            os.close(theirs)
+    with socket_pair() as (ours, theirs):
+        command = python_command("router.process.backups", os.getpid(), theirs.fileno(), action)
+        environment = environment_of(settings, os.environ)
+        process = spawn(command, descriptors=[theirs.fileno()], environment=environment, new_session=True)
+    with ours:
         try:
             code = await process.wait()
         finally:
             process.kill()
             await process.wait()
-        os.set_blocking(ours, False)
+        ours.setblocking(False)
         with contextlib.suppress(ValueError, TypeError, BlockingIOError):
-            return BackupReport(**orjson.loads(os.read(ours, READ_BYTES)))
+            return BackupReport(**orjson.loads(ours.recv(READ_BYTES)))
         return BackupReport(error=f"the process ended with code {code}; see the log of this router")
-    finally:
-        os.close(ours)
 
 
 @attrs.define(eq=False, repr=False)
@@ -98,7 +93,6 @@ class BackupSchedule:
     _sleep: Callable[[float], Awaitable[None]] = attrs.field(default=asyncio.sleep, kw_only=True)
     _newest: float | None = attrs.field(init=False, default=None)
     """When the newest backup was made; 0: there is none; None: it is not known yet."""
-    _failures: int = attrs.field(init=False, default=0)
 
     async def run(self) -> None:
         """Make backups until cancelled; without a target, return at once."""
@@ -106,39 +100,28 @@ class BackupSchedule:
             return
         self._expose({"flowhook_backup_last_success_timestamp_seconds": self._read})
         try:
-            await self._look()
+            await self._perform("look")
             # without any, the first one is made when one is due next
-            due = self._next(min(self._newest or self._now(), self._now()))
+            due, pauses = self._next(min(self._newest or self._now(), self._now())), RETRY.pauses()
             while True:
                 await self._wait_until(due)
-                due = await self._make()
+                if await self._perform("make"):
+                    due, pauses = self._next(self._now()), RETRY.pauses()
+                else:
+                    due = min(self._now() + next(pauses), self._next(self._now()))
         finally:
             self._process_state.warn(WARNING, "")
 
-    async def _look(self) -> None:
-        found = await self._perform("look")
-        if not found.error:
-            self._newest = found.newest
-        self._warn(found.error)
-
-    async def _make(self) -> float:
-        """Make a backup, and return when the next one is due."""
-        made = await self._perform("make")
-        if made.newest:
-            self._newest = made.newest
-        self._warn(made.error)
-        if not made.error:
-            self._failures = 0
-            return self._next(self._now())
-        self._failures += 1
-        pause: float = min(LONGEST_RETRY_SECONDS, RETRY_SECONDS * float(2 ** (self._failures - 1)))
-        return min(self._now() + pause, self._next(self._now()))
-
-    async def _perform(self, action: str) -> BackupReport:
+    async def _perform(self, action: str) -> bool:
+        """Run the program, show what it reports, and return whether it succeeded."""
         try:
-            return await self._run(self._settings, action)
+            report = await self._run(self._settings, action)
         except OSError as error:
-            return BackupReport(error=f"no process can be started: {os.strerror(error.errno or 0)}")
+            report = BackupReport(error=f"no process can be started: {os.strerror(error.errno or 0)}")
+        if report.newest or not report.error:
+            self._newest = report.newest
+        self._warn(report.error)
+        return not report.error
 
     def _read(self) -> Reading:
         return [] if self._newest is None else self._newest

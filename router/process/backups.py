@@ -16,11 +16,10 @@ from typing import Final
 
 import orjson
 
-from flowhook.errors import FlowhookError, InvalidError
+from flowhook.errors import FlowhookError
 from flowhook.process import logs
 from flowhook.process.kernel import die_with_parent
 from flowhook.process.settings import RouterSettings
-from flowhook.security.private_files import make_directory
 from flowhook.security.tokens import FILE as TOKENS_FILE
 from router.process.backup_schedule import BackupReport
 from router.storage.backups.making import BackupMade, BackupMaker
@@ -40,7 +39,6 @@ from router.storage.encryption import is_key_missing, key_fingerprint, load_secr
 
 LOWEST_PRIORITY: Final = 19  # niceness
 WORK: Final = ".s3.backup"  # directory of files on their way to or from a bucket
-LOG_SCHEMES: Final = ("nats", "tls")
 
 log = logs.get_logger(__name__)
 
@@ -49,19 +47,6 @@ def lower_priority() -> None:
     """Let everything else on this machine go first, if that is permitted."""
     with suppress(OSError):
         os.nice(LOWEST_PRIORITY)
-
-
-def database_of(settings: RouterSettings, storage: str = "") -> Path | None:
-    """Return the path of the database of the embedded storage; None: it is a replicated log.
-
-    `storage` stands for the one that is set. Raises InvalidError if it is neither.
-    """
-    scheme, _, path = (storage or settings.storage or f"sqlite:{settings.data_dir / 'flowhook.db'}").partition(":")
-    if scheme in LOG_SCHEMES:
-        return None
-    if scheme != "sqlite" or not path:
-        raise InvalidError(f"storage {scheme!r} is not supported; use sqlite:PATH or nats://HOST:PORT,…")
-    return Path(path)
 
 
 def key_of(settings: RouterSettings) -> str:
@@ -97,7 +82,7 @@ def make_backup(
     `report` is called with each line of progress.
     """
     maker = BackupMaker(tokens=settings.data_dir / TOKENS_FILE, report=report or log.debug)
-    database = database_of(settings, storage)
+    database = settings.database(storage)
     if database is not None:
         return maker.of_database(database, target)
     with connected(settings, storage or settings.storage, "backup") as replicated:
@@ -109,37 +94,29 @@ def open_target(settings: RouterSettings, target: str) -> BackupTarget:
 
 
 def s3_target(settings: RouterSettings, url: str) -> S3Target:
-    make_directory(settings.data_dir / WORK)
     return open_s3(url, settings.data_dir / WORK)
 
 
-def policy_of(settings: RouterSettings) -> KeepPolicy:
-    return KeepPolicy(settings.backup_keep_last, settings.backup_keep_daily, settings.backup_keep_weekly)
-
-
-def remove_surplus(target: BackupTarget, policy: KeepPolicy, made: str) -> list[str]:
-    """Remove the backups that a policy does not keep, after one was made, and return their names. Blocks."""
+def remove_surplus(settings: RouterSettings, target: BackupTarget, made: str) -> list[str]:
+    """Remove the backups that the settings do not keep, after one was made, and return their names. Blocks."""
+    policy = KeepPolicy(settings.backup_keep_last, settings.backup_keep_daily, settings.backup_keep_weekly)
     surplus = policy.surplus(target.names(), made)
     for name in surplus:
         target.remove(name)
     return surplus
 
 
-def _newest(target: BackupTarget) -> int:
-    return max((found for name in target.names() if (found := time_of(name)) is not None), default=0)
-
-
 def _run(settings: RouterSettings, *, make: bool) -> BackupReport:
     newest = 0
     try:
         target = open_target(settings, settings.backup_target)
-        newest = _newest(target)
+        newest = max((found for name in target.names() if (found := time_of(name)) is not None), default=0)
         if make:
             started = time.time()
             name = file_name(started)
             where = target.store(name, lambda path: make_backup(settings, path))
             newest = int(started)
-            removed = remove_surplus(target, policy_of(settings), name)
+            removed = remove_surplus(settings, target, name)
             log.info("backup made", where=where, seconds=round(time.time() - started, 1), removed=len(removed))
     except FlowhookError as error:
         return BackupReport(newest, f"{error.message} ({error.reason})")

@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
 
 from flowhook.errors import ConflictError, InvalidError, UnavailableError
 from flowhook.security.private_files import make_directory
@@ -97,24 +99,14 @@ def locked_directory(path: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-class BackupTarget(Protocol):
-    """Where backups lie. Methods block, and raise UnavailableError."""
+@attrs.define(eq=False, repr=False)
+class DirectoryTarget:
+    """A directory of backups, which is created when missing. Methods block, and raise UnavailableError."""
+
+    _path: Path
 
     def store(self, name: str, make: Callable[[Path], object]) -> str:
         """Store a file that `make` writes to a path, and return where it is; it is there as a whole or not at all."""
-
-    def names(self) -> Sequence[str]: ...
-
-    def remove(self, name: str) -> None: ...
-
-
-class DirectoryTarget:
-    """A directory, which is created when missing."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def store(self, name: str, make: Callable[[Path], object]) -> str:
         path = self._path / name
         make(path)
         return str(path)
@@ -135,17 +127,18 @@ class DirectoryTarget:
             raise translate(error) from error
 
 
+@attrs.define(eq=False, repr=False)
 class S3Target:
-    """A prefix of a bucket. A file is written to a directory of this machine first, checked there, and uploaded."""
+    """A prefix of a bucket, with the methods of a directory.
 
-    def __init__(self, url: str, store: ObjectStore, directory: Path) -> None:
-        self._url = url.rstrip("/")
-        self._store = store
-        self._directory = directory
+    A file is written to a directory of this machine first, checked there, and uploaded.
+    """
+
+    _url: str
+    _store: ObjectStore
+    _directory: Path
 
     def store(self, name: str, make: Callable[[Path], object]) -> str:
-        import obstore  # noqa: PLC0415 - an extra
-
         # what one that was killed left is removed by the next one
         with locked_directory(self._directory), working_directory(self._directory / "upload") as work:
             path = work / name
@@ -153,38 +146,30 @@ class S3Target:
             size = path.stat().st_size
             part = max(PART_BYTES, size // MAX_PARTS)
             # what is aborted in the middle is no object: bucket rules remove its parts
-            self._call(lambda: obstore.put(self._store, name, path, chunk_size=part))
-            stored = self._call(lambda: obstore.head(self._store, name)["size"])
+            self._call(lambda: self._store.put(name, path, chunk_size=part))
+            stored = self._call(lambda: self._store.head(name)["size"])
             if stored != size:
                 raise UnavailableError(f"{self._url}/{name} has {stored} bytes, and not those that were sent")
         return f"{self._url}/{name}"
 
     def names(self) -> Sequence[str]:
-        import obstore  # noqa: PLC0415 - an extra
-
-        pages: list[Any] = self._call(lambda: list(obstore.list(self._store)))
+        pages: list[Any] = self._call(lambda: list(self._store.list()))
         return sorted(found["path"] for page in pages for found in page)
 
     def remove(self, name: str) -> None:
-        import obstore  # noqa: PLC0415 - an extra
-
-        self._call(lambda: obstore.delete(self._store, name))
+        self._call(lambda: self._store.delete(name))
 
     @contextmanager
     def fetched(self, name: str) -> Iterator[Path]:
         """Download a file to the directory, and yield its path; it is removed afterwards."""
-        import obstore  # noqa: PLC0415 - an extra
+
+        def write(path: Path) -> None:
+            with path.open("xb") as file:
+                file.writelines(self._store.get(name).stream())
 
         with working_directory(self._directory / "download") as work:
-            path = work / name
-
-            def write() -> None:
-                with path.open("xb") as file:
-                    for chunk in obstore.get(self._store, name).stream():
-                        file.write(chunk)
-
-            self._call(write)
-            yield path
+            self._call(lambda: write(work / name))
+            yield work / name
 
     def _call(self, function: Callable[[], Any]) -> Any:
         try:
@@ -192,6 +177,9 @@ class S3Target:
         except Exception as error:  # noqa: BLE001 - its classes have no base of their own
             text = str(error).partition("\n")[0][:_FIRST_LINE]
             raise UnavailableError(f"{self._url}: {text}", reason="BACKUP_TARGET_UNAVAILABLE") from None
+
+
+BackupTarget = DirectoryTarget | S3Target
 
 
 def is_s3(target: str) -> bool:
@@ -218,4 +206,4 @@ def open_s3(url: str, directory: Path) -> S3Target:
         )
     except Exception as error:  # noqa: BLE001 - the same
         raise InvalidError(f"{url}: {str(error).partition(chr(10))[0][:_FIRST_LINE]}") from None
-    return S3Target(url, store, directory)
+    return S3Target(url.rstrip("/"), store, directory)

@@ -49,8 +49,8 @@ def test_what_an_upload_that_was_killed_left_is_removed_by_the_next_one(work):
 
 def test_a_file_of_many_gigabytes_is_sent_in_no_more_parts_than_s3_takes(work, monkeypatch):
     sent = []
-    monkeypatch.setattr("obstore.put", lambda store, name, path, *, chunk_size: sent.append(chunk_size))
-    monkeypatch.setattr("obstore.head", lambda *_: {"size": 1 << 40})
+    monkeypatch.setattr(MemoryStore, "put", lambda store, name, path, *, chunk_size: sent.append(chunk_size))
+    monkeypatch.setattr(MemoryStore, "head", lambda *_: {"size": 1 << 40})
     S3Target("s3://bucket", MemoryStore(), work).store("a", lambda path: os.truncate(path, path.touch() or 1 << 40))
     assert (1 << 40) / sent[0] <= 10_000
 
@@ -82,7 +82,7 @@ def test_a_file_is_fetched_as_it_was_stored(work):
 def test_an_object_of_another_size_than_was_sent_is_not_taken_for_a_backup(work, monkeypatch):
     target = S3Target("s3://bucket", MemoryStore(), work)
     target._store.put("a", b"other")
-    monkeypatch.setattr("obstore.put", lambda *_, **_more: None)
+    monkeypatch.setattr(MemoryStore, "put", lambda *_, **_more: None)
     with pytest.raises(UnavailableError, match="has 5 bytes"):
         target.store("a", writing(b"content"))
 

@@ -33,7 +33,7 @@ from flowhook.process.settings import RouterSettings
 from router.flows.event_triggers import FlowRetention, FlowTriggers
 from router.flows.flow_table import TriggerSink
 from router.storage.bodies import BodyStore
-from router.storage.expiry import FIRST
+from router.storage.expiry import FIRST, FlowBlock
 from router.storage.registry import Registry
 from router.storage.schema import UNENDED
 from router.storage.shard_state import ShardState
@@ -86,13 +86,10 @@ class RetentionClock:
 
 @attrs.define(eq=False)
 class _Block:
-    """Executions of a flow with numbers in (after, last]; see `FlowBlock`."""
+    """Executions of a flow with numbers above `after`, up to `found.last`."""
 
     after: int
-    last: int
-    executions: int
-    ended: int
-    bytes: int
+    found: FlowBlock
     stale: bool = False  # whether one of them may have been removed since it was measured
     looks: int = 0  # how often it was measured again
 
@@ -109,7 +106,7 @@ class _StoredFlow:
         """Note that executions were removed, of whichever flow; their numbers are in ascending order."""
         for block in self.blocks:
             index = bisect_right(removals, block.after)
-            block.stale = block.stale or (index < len(removals) and removals[index] <= block.last)
+            block.stale = block.stale or (index < len(removals) and removals[index] <= block.found.last)
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -218,13 +215,13 @@ class RetentionKeeper(TriggerSink):
             await _pause(began)
 
     async def _shrink_flow(self, flow_id: str, stored: _StoredFlow, limit: int, before_ms: int) -> None:
-        excess = sum(each.bytes for each in stored.blocks) - limit
-        for block in [each for each in stored.blocks if each.ended]:
+        excess = sum(each.found.bytes for each in stored.blocks) - limit
+        for block in [each for each in stored.blocks if each.found.ended]:
             after, more, young = block.after, True, False
             while more and not young and excess > 0:
                 began = time.monotonic()
                 step = await self._state.remove_past_of_flow(
-                    flow_id, ended_before_ms=before_ms, after=after, through=block.last, most_bytes=excess
+                    flow_id, ended_before_ms=before_ms, after=after, through=block.found.last, most_bytes=excess
                 )
                 (_, after), more, young = step.last, step.more, step.young
                 if step.removed:
@@ -237,28 +234,28 @@ class RetentionKeeper(TriggerSink):
     async def _measure(self, flow_id: str, stored: _StoredFlow) -> None:
         """Measure what was not measured yet, and what may take something else by now."""
         blocks = stored.blocks
-        if blocks and blocks[-1].executions < self._block:
+        if blocks and blocks[-1].found.executions < self._block:
             blocks.pop()
-        open_ = [each for each in blocks if each.ended < each.executions]
+        open_ = [each for each in blocks if each.found.ended < each.found.executions]
         stale = [each for each in blocks if each.stale]
         for block in {*nsmallest(OPEN_BLOCKS, open_, key=attrgetter("looks")), *stale}:
             await self._measure_block(flow_id, stored, block)
         while True:
-            after = blocks[-1].last if blocks else 0
+            after = blocks[-1].found.last if blocks else 0
             found = await self._state.measure_flow(flow_id, after, UNENDED, self._block)
             if not found.executions:
                 return
-            blocks.append(_Block(after, *found))
+            blocks.append(_Block(after, found))
             if found.executions < self._block:
                 return
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def _measure_block(self, flow_id: str, stored: _StoredFlow, block: _Block) -> int:
         """Measure a block again, and return how much more it takes than it did."""
-        found = await self._state.measure_flow(flow_id, block.after, block.last, self._block)
-        more = found.bytes - block.bytes
-        block.executions, block.ended, block.bytes = found.executions, found.ended, found.bytes
-        block.stale, block.looks = False, block.looks + 1
+        found = await self._state.measure_flow(flow_id, block.after, block.found.last, self._block)
+        more = found.bytes - block.found.bytes
+        # its end stays: the last ones may have been removed
+        block.found, block.stale, block.looks = found._replace(last=block.found.last), False, block.looks + 1
         if not found.executions and block in stored.blocks:
             stored.blocks.remove(block)
         return more

@@ -12,31 +12,32 @@ import hashlib
 import hmac
 from typing import Final
 
+import attrs
+
 from flowhook.errors import NotFoundError
 from router.storage.encryption import derive_key
 
-_CALLBACK_PURPOSE: Final = b"flowhook callback tokens v1"
-
 MAX_TOKEN_LENGTH: Final = 128
-_REPLY_PURPOSE: Final = b"flowhook reply tokens v1"
 
 
+@attrs.define(eq=False, repr=False)
 class CallbackKeys:
     """Derives the key of each flow that signs the tokens of its one-time URLs (`flowhook.security.callback_tokens`).
 
     Runners receive the keys of the flows that they run, so that a flow can issue callback URLs without asking a router.
     """
 
-    __slots__ = ("_key",)
+    _key: bytes
 
-    def __init__(self, key: bytes) -> None:
-        self._key = derive_key(key, _CALLBACK_PURPOSE)
+    def __attrs_post_init__(self) -> None:
+        self._key = derive_key(self._key, b"flowhook callback tokens v1")
 
     def of(self, flow_id: str) -> bytes:
         """Return a flow's key, `callback_tokens.KEY_BYTES` long."""
         return hmac.digest(self._key, flow_id.encode(), hashlib.sha256)
 
 
+@attrs.define(eq=False, repr=False)
 class ReplyTokens:
     """Tokens with which a caller fetches the reply of an execution later: the execution's ID and a MAC made by routers.
 
@@ -44,10 +45,10 @@ class ReplyTokens:
     bits.
     """
 
-    __slots__ = ("_key",)
+    _key: bytes
 
-    def __init__(self, key: bytes) -> None:
-        self._key = derive_key(key, _REPLY_PURPOSE)
+    def __attrs_post_init__(self) -> None:
+        self._key = derive_key(self._key, b"flowhook reply tokens v1")
 
     def issue(self, execution_id: str) -> str:
         """Return the token for an execution: URL-safe, at most `MAX_TOKEN_LENGTH` characters."""

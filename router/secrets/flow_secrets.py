@@ -148,10 +148,9 @@ class FlowSecrets:
 
     _registry: Registry
     _matches: SecretMatches
-    _names: SecretNames = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._names = SecretNames(self._registry)
+    _names: SecretNames = attrs.field(
+        init=False, default=attrs.Factory(lambda self: SecretNames(self._registry), takes_self=True)
+    )
 
     async def of(self, flows: Sequence[Flow]) -> dict[str, tuple[NamedSecret, ...]]:
         named = {flow.id: await self._names.of(flow) for flow in flows}

@@ -10,7 +10,7 @@ from flowhook.errors import ExhaustedError, UnavailableError
 from flowhook.sharing import Principal, current_principal
 from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import rejection_service_pb2 as pb
-from router.rejections import verifier_pool
+from router.rejections import rejection_acceptance
 from router.rejections.rejection_acceptance import VerifierPool
 
 REQUEST = pb.AttachVerifierResponse(flow_id="f")
@@ -140,7 +140,7 @@ async def test_few_are_verified_at_a_time_for_one_operator_and_others_do_not_wai
 
 
 async def test_the_number_of_edges_is_bounded(pool, attach, monkeypatch):
-    monkeypatch.setattr(verifier_pool, "MAX_VERIFIERS", 1)
+    monkeypatch.setattr(rejection_acceptance, "MAX_VERIFIERS", 1)
     await attach()
     with pytest.raises(ExhaustedError):
         await Edge(pool).stream

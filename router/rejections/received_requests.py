@@ -13,18 +13,19 @@ from typing import Final
 
 import attrs
 
+from flowhook.errors import InvalidError
 from flowhook.events import ids
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.rejections import ReceivedRequest, RequestOutcome
 from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.wire.mapping import enum_from_proto
-from router.calls.paging import parse_page
 from router.dispatch.observers import ExecutionRecords
 from router.storage.model import ExecutionRecord
 from router.storage.rejections import RejectionLog, StoredRejection
 from router.storage.shard_state import ShardState
 
 MAX_READS: Final = 10  # pages that are read until one has anything: many executions may be no requests
+MAX_DIGITS: Final = 18  # of a number in a page token
 _END: Final = "-"  # in a page token: all of one of the two lists was read
 _AS_REPORTED: Final = ("callback", "status", "detail", "address", "method", "path", "suppressed")
 
@@ -111,4 +112,9 @@ def _of_log(stored: StoredRejection) -> ReceivedRequest:
 
 
 def _position(part: str) -> int | None:
-    return None if part == _END else parse_page(0, part, 1).before
+    """Return the number in a part of a page token; None: there is none."""
+    if part not in ("", _END) and not (part.isascii() and part.isdecimal() and len(part) <= MAX_DIGITS):
+        raise InvalidError(
+            "the page token is invalid: pass `next_page_token` of a response, unchanged", reason="PAGE_TOKEN_INVALID"
+        )
+    return int(part) if part not in ("", _END) else None

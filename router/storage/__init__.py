@@ -2,7 +2,7 @@
 
 - `storage`: opening and closing. `model`: the values that the router and its storage exchange; `limits`.
 - `event_log`, `shard_state`, `registry`, `jobs`, `bodies`, `rejections`, `audit`: the parts of an open storage, with
-  their kinds of writes. `changes`, `expiry`, `erasure`: writes of the shard's owner.
+  their kinds of writes; `part`: what makes their methods. `changes`, `expiry`, `erasure`: writes of the owner.
 - `queries`, `execution_list`, `activity`: what is read, on the threads of `readers`.
 - `schema`: tables, and the format's version. `statements`: statements over many rows. `rows`: conversion of rows.
 - `writer`: the writer thread and its group commit; `checkpoints` and `vacuum` beside it.

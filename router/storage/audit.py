@@ -7,28 +7,25 @@ A token has at most as many entries a day as there are methods and reasons, howe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import apsw
-import attrs
-from typing_extensions import override
 
 from flowhook.model.audit import AuditEntry
 from router.storage.limits import DEFAULT_PAGE
-from router.storage.readers import Readers, reading
-from router.storage.writer import Writer, WriterOperation
+from router.storage.part import StoragePart, reading, writing
 
 MAX_ENTRIES: Final = 100_000
 MAX_EXAMINED: Final = 10_000  # entries that one page examines at most
 AGGREGATED_MS: Final = 24 * 3600 * 1000  # time from the first refusal of an entry in which others are added to it
-MAX_KINDS: Final = 10_000
-"""Kinds of refusals that are remembered; beyond it the one that began first has a new entry next time."""
 _NEWEST: Final = (1 << 63) - 1
 _COLUMNS: Final = "number, time_ms, actor, action, target, reason, error, calls, last_time_ms, address"
-_REPEATED: Final = (
-    "UPDATE audit_entry SET calls = calls + 1, last_time_ms = ?, target = ?, reason = ?, address = ? WHERE number = ?"
-)
+_REPEAT: Final = """
+UPDATE audit_entry SET calls = calls + 1, last_time_ms = :time_ms, target = :target, reason = :reason,
+  address = :address
+WHERE number = (SELECT max(number) FROM audit_entry WHERE error <> '' AND actor = :actor AND action = :action
+  AND error = :error) AND :time_ms - time_ms BETWEEN 0 AND :span - 1 RETURNING 1
+"""
 _FOUND: Final = f"""
 SELECT {_COLUMNS} FROM (SELECT {_COLUMNS} FROM audit_entry WHERE number < ? ORDER BY number DESC LIMIT {MAX_EXAMINED})
 WHERE (?2 = '' OR actor = ?2) AND (?3 = '' OR action = ?3) AND (?4 = '' OR instr(target, ?4))
@@ -47,55 +44,16 @@ class AuditFilter(NamedTuple):
     target: str = ""
 
 
-class AuditOperation(WriterOperation):
-    """Adds entries, or adds to them, and removes those beyond the limit."""
-
-    order = 8
-
-    def __init__(self) -> None:
-        self._last = 0
-        self._refusals: dict[tuple[str, str, str], tuple[int, int]] = {}
-        """Number and time of the first call of recent entries, by actor, action and error; in the order of numbers."""
-
-    @override
-    def reload(self, connection: apsw.Connection) -> None:
-        self._last = connection.execute("SELECT coalesce(max(number), 0) FROM audit_entry").get
-        found = connection.execute(
-            "SELECT actor, action, error, number, time_ms FROM audit_entry"
-            " WHERE number > ? AND error <> '' ORDER BY number",
-            (self._last - MAX_KINDS,),
-        )
-        self._refusals = {(actor, action, error): (number, time) for actor, action, error, number, time in found}
-
-    @override
-    def apply(self, connection: apsw.Connection, arguments: Sequence[AuditEntry]) -> list[Any]:
-        for entry in arguments:
-            if not self._repeats(connection, entry):
-                self._insert(connection, entry)
-        connection.execute("DELETE FROM audit_entry WHERE number <= ?", (self._last - MAX_ENTRIES,))
-        return [None] * len(arguments)
-
-    def _repeats(self, connection: apsw.Connection, entry: AuditEntry) -> bool:
-        """Add a refusal to the entry of earlier ones; return whether there is one."""
-        number, first_ms = self._refusals.get((entry.actor, entry.action, entry.error), (0, 0))
-        if not number or not 0 <= entry.time_ms - first_ms < AGGREGATED_MS:
-            return False
-        connection.execute(_REPEATED, (entry.time_ms, entry.target, entry.reason, entry.address, number))
-        return connection.changes() > 0
-
-    def _insert(self, connection: apsw.Connection, entry: AuditEntry) -> None:
-        self._last += 1
-        stored = entry._replace(number=self._last, last_time_ms=entry.last_time_ms or entry.time_ms)
-        connection.execute(
-            f"INSERT INTO audit_entry ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
-            stored,
-        )
-        if entry.error:
-            kind = (entry.actor, entry.action, entry.error)
-            self._refusals.pop(kind, None)
-            self._refusals[kind] = (self._last, entry.time_ms)
-            if len(self._refusals) > MAX_KINDS:
-                del self._refusals[next(iter(self._refusals))]
+def _add(connection: apsw.Connection, entry: AuditEntry) -> None:
+    """Add an entry, ignoring its `number`, and remove those beyond the limit."""
+    if entry.error and connection.execute(_REPEAT, entry._asdict() | {"span": AGGREGATED_MS}).get:
+        return
+    number: int = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM audit_entry").get
+    connection.execute(
+        f"INSERT INTO audit_entry ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
+        entry._replace(number=number, last_time_ms=entry.last_time_ms or entry.time_ms),
+    )
+    connection.execute("DELETE FROM audit_entry WHERE number <= ?", (number - MAX_ENTRIES,))
 
 
 def _page(
@@ -117,17 +75,8 @@ def _page(
     return entries, None if beyond is None else beyond[0] + 1
 
 
-@attrs.define(eq=False, repr=False)
-class AuditLog:
+class AuditLog(StoragePart):
     """A bounded log of calls that changed something: the oldest entries make room for new ones."""
 
-    _writer: Writer
-    _readers: Readers
-    _operation: AuditOperation
-
     page = reading(_page)
-
-    async def add(self, entry: AuditEntry) -> None:
-        """Add an entry, ignoring its `number`."""
-        size = sum(len(each) for each in entry if isinstance(each, str))
-        await self._writer.call(self._operation, entry, size=size)
+    add = writing(_add, size=lambda entry: sum(len(each) for each in entry if isinstance(each, str)))

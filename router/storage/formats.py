@@ -84,6 +84,7 @@ CREATE INDEX rejection_by_outcome ON rejection (flow_id, outcome, number);
 CREATE INDEX rejection_refused ON rejection (outcome = 'refused', number);
 CREATE INDEX rejection_accepted ON rejection (accepted_id) WHERE accepted_id NOT NULL;
 CREATE INDEX rejection_of_outcome ON rejection (outcome);
+CREATE INDEX audit_refusal ON audit_entry (actor, action, error) WHERE error <> '';
 ALTER TABLE subscription ADD COLUMN destinations TEXT;
 CREATE TABLE incident (
   number INTEGER PRIMARY KEY,
@@ -119,6 +120,7 @@ DROP INDEX rejection_refused;
 DROP INDEX rejection_accepted;
 DROP INDEX rejection_of_outcome;
 ALTER TABLE rejection DROP COLUMN outcome;
+DROP INDEX audit_refusal;
 ALTER TABLE subscription DROP COLUMN destinations;
 DROP TABLE incident;
 DROP TABLE kept_turn;

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 import apsw
-import attrs
 import orjson
 
 from flowhook.model.incidents import Incident, IncidentNote
 from router.storage.limits import DEFAULT_PAGE
-from router.storage.readers import Readers, reading
-from router.storage.writer import Writer
+from router.storage.part import StoragePart, reading, writing
 
 MAX_CLOSED: Final = 1000
 _COLUMNS: Final = "number, announced, id, destination, open_time_ms, close_time_ms, content"
@@ -29,6 +26,7 @@ class StoredIncident(NamedTuple):
 
 
 def _save(connection: apsw.Connection, incidents: Sequence[Incident]) -> None:
+    """Add incidents, or replace what is stored of them."""
     connection.executemany(
         "INSERT INTO incident (id, destination, open_time_ms, close_time_ms, content) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (id) DO UPDATE SET close_time_ms = excluded.close_time_ms, content = excluded.content",
@@ -42,6 +40,7 @@ def _save(connection: apsw.Connection, incidents: Sequence[Incident]) -> None:
 
 
 def _announced(connection: apsw.Connection, incident_id: str, announced: int) -> None:
+    """Record how many lifecycle events of an incident were published."""
     connection.execute("UPDATE incident SET announced = ? WHERE id = ?", (announced, incident_id))
 
 
@@ -88,23 +87,12 @@ def _get(connection: apsw.Connection, incident_id: str) -> StoredIncident | None
     return None if row is None else _load(row)
 
 
-@attrs.define(eq=False, repr=False)
-class IncidentLog:
+class IncidentLog(StoragePart):
     """Incidents: the oldest of those that are over make room for new ones."""
-
-    _writer: Writer
-    _readers: Readers
 
     open = reading(_open)
     closed = reading(_closed)
     unannounced = reading(_unannounced)
     get = reading(_get)
-
-    async def save(self, incidents: Sequence[Incident]) -> None:
-        """Add incidents, or replace what is stored of them."""
-        size = sum(256 + len(_dump(each)) for each in incidents)
-        await self._writer.write(partial(_save, incidents=incidents), size=size)
-
-    async def announced(self, incident_id: str, announced: int) -> None:
-        """Record how many lifecycle events of an incident were published."""
-        await self._writer.write(partial(_announced, incident_id=incident_id, announced=announced))
+    save = writing(_save, size=lambda incidents: sum(256 + len(_dump(each)) for each in incidents))
+    announced = writing(_announced)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
 import apsw
-import attrs
 
 from flowhook import limits
 from flowhook.errors import ConflictError, ExhaustedError, NotFoundError
@@ -17,9 +15,8 @@ from flowhook.model import Status
 from flowhook.model.jobs import JOB_TRANSITIONS, ItemOutcome, JobItem, JobState, ReplayEnds
 from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import ExecutionRecord
-from router.storage.readers import Readers, reading
+from router.storage.part import StoragePart, reading, writing
 from router.storage.schema import STATUSES
-from router.storage.writer import Writer
 
 MAX_JOBS: Final = 1000  # jobs that are stored; the oldest one that has ended makes room for a new one
 MAX_ITEMS: Final = 100_000  # items of one job whose outcomes are stored; those of later ones are only counted
@@ -104,6 +101,12 @@ def expire_jobs(connection: apsw.Connection, before_ms: int, limit: int) -> bool
 
 
 def _create(connection: apsw.Connection, job: NewJob) -> StoredJob:
+    """Create a job, `PENDING`, for executions accepted so far; or return the one with the same `request_id`.
+
+    Raises:
+        ExhaustedError: `MAX_JOBS` jobs have not ended, or the data of those that have not are `MAX_DATA_BYTES`
+            (`TOO_MANY_JOBS`).
+    """
     if job.request_id and (earlier := _jobs(connection, "request_id = ?", job.request_id)):
         return earlier[0]
     stored = connection.execute("SELECT coalesce(sum(length(content)), 0) FROM job_data").get
@@ -131,7 +134,15 @@ def _create(connection: apsw.Connection, job: NewJob) -> StoredJob:
     return created
 
 
-def _change_state(connection: apsw.Connection, job_id: str, state: JobState, now_ms: int) -> StoredJob:
+def _change_state(connection: apsw.Connection, job_id: str, state: JobState, *, now_ms: int) -> StoredJob:
+    """Change the state of a job, and return it; no effect if it is in that state already.
+
+    A job that is paused can't be completed: it is returned as it is.
+
+    Raises:
+        NotFoundError: there is no such job (`JOB_NOT_FOUND`).
+        ConflictError: it has ended (`JOB_ENDED`).
+    """
     job = _get(connection, job_id)
     if job is None:
         raise NotFoundError(f"there is no job {job_id[:64]}", reason="JOB_NOT_FOUND")
@@ -154,8 +165,12 @@ def _change_state(connection: apsw.Connection, job_id: str, state: JobState, now
 
 
 def _claim(
-    connection: apsw.Connection, job: int, executions: Sequence[tuple[int, str]], cursor: int, now_ms: int
+    connection: apsw.Connection, job: int, executions: Sequence[tuple[int, str]], *, cursor: int, now_ms: int
 ) -> list[ClaimedItem] | None:
+    """Add items, given as pairs of sequence number and ID, to a job, and move its cursor.
+
+    Returns the items; None: nothing was changed, because the job is not `RUNNING`.
+    """
     row = connection.execute(
         "UPDATE job SET cursor = ?, matched = matched + ? WHERE number = ? AND state = 'running' RETURNING matched",
         (cursor, len(executions), job),
@@ -172,6 +187,7 @@ def _claim(
 
 
 def _settle(connection: apsw.Connection, job: int, items: Sequence[JobItem]) -> None:
+    """Store the outcomes of claimed items, and count them. No effect for those that are settled already."""
     counts = dict.fromkeys(ItemOutcome, 0)
     for item in items:
         code = _OUTCOMES[item.outcome]
@@ -191,7 +207,8 @@ def _settle(connection: apsw.Connection, job: int, items: Sequence[JobItem]) -> 
     )
 
 
-def _release(connection: apsw.Connection, job: int, cursor: int) -> None:
+def _release(connection: apsw.Connection, job: int, *, cursor: int) -> None:
+    """Withdraw all claims that are not settled, and set the cursor back."""
     connection.execute("DELETE FROM job_item WHERE job = ? AND outcome = 1", (job,))
     connection.execute(
         "UPDATE job SET matched = matched - ?, cursor = ? WHERE number = ?", (connection.changes(), cursor, job)
@@ -278,16 +295,12 @@ def _replay_ends(connection: apsw.Connection, job: int, *, started: int) -> Repl
     return ReplayEnds(completed, faulted, cancelled, unended, max(0, started - known))
 
 
-@attrs.define(eq=False, repr=False)
-class JobStore:
-    """Jobs and the outcomes of their items.
+class JobStore(StoragePart):
+    """Jobs, each by its number or ID, and the outcomes of their items.
 
     A job works in batches: it claims items, performs them, and settles their outcomes. So after a crash at any moment
     the items that may have been performed are known: those claimed and not settled.
     """
-
-    _writer: Writer
-    _readers: Readers
 
     get = reading(_get)
     data = reading(_data)
@@ -296,44 +309,8 @@ class JobStore:
     claimed = reading(_claimed)
     items = reading(_items)
     replay_ends = reading(_replay_ends)
-
-    async def create(self, job: NewJob) -> StoredJob:
-        """Create a job, `PENDING`, for executions accepted so far; or return the one with the same `request_id`.
-
-        Raises:
-            ExhaustedError: `MAX_JOBS` jobs have not ended, or the data of those that have not are `MAX_DATA_BYTES`
-                (`TOO_MANY_JOBS`).
-        """
-        return await self._writer.write(partial(_create, job=job), size=len(job.spec) + len(job.data), refusable=True)
-
-    async def change_state(self, job_id: str, state: JobState, *, now_ms: int) -> StoredJob:
-        """Change the state of a job, and return it; no effect if it is in that state already.
-
-        A job that is paused can't be completed: it is returned as it is.
-
-        Raises:
-            NotFoundError: there is no such job (`JOB_NOT_FOUND`).
-            ConflictError: it has ended (`JOB_ENDED`).
-        """
-        return await self._writer.write(partial(_change_state, job_id=job_id, state=state, now_ms=now_ms))
-
-    async def claim(
-        self, job_number: int, executions: Sequence[tuple[int, str]], *, cursor: int, now_ms: int
-    ) -> list[ClaimedItem] | None:
-        """Add items, given as pairs of sequence number and ID, to a job, and move its cursor.
-
-        Returns the items; None: nothing was changed, because the job is not `RUNNING`.
-        """
-        return await self._writer.write(
-            partial(_claim, job=job_number, executions=executions, cursor=cursor, now_ms=now_ms),
-            size=64 * len(executions),
-        )
-
-    async def settle(self, job_number: int, items: Sequence[JobItem]) -> None:
-        """Store the outcomes of claimed items, and count them. No effect for those that are settled already."""
-        size = sum(128 + len(item.message) for item in items)
-        await self._writer.write(partial(_settle, job=job_number, items=items), size=size)
-
-    async def release(self, job_number: int, *, cursor: int) -> None:
-        """Withdraw all claims that are not settled, and set the cursor back."""
-        await self._writer.write(partial(_release, job=job_number, cursor=cursor))
+    create = writing(_create, size=lambda job: len(job.spec) + len(job.data), refusable=True)
+    change_state = writing(_change_state)
+    claim = writing(_claim, size=lambda _job, executions, **_keywords: 64 * len(executions))
+    settle = writing(_settle, size=lambda _job, items: sum(128 + len(item.message) for item in items))
+    release = writing(_release)

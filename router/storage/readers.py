@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import wraps
 from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Final, TypeVar
 
 import apsw
 
@@ -22,7 +21,6 @@ from flowhook.sharing import FairQueue, Limit, current_principal
 from router.storage.errors import StorageError, translate
 from router.storage.schema import connect_reader
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_SECONDS: Final = 10.0  # time that a read for a caller may take, unless it is one on which the service depends
@@ -101,16 +99,3 @@ class Readers:
             self._local.connection = connection
             self._connections.append(connection)
         return connection
-
-
-def reading(
-    query: Callable[Concatenate[apsw.Connection, P], T], *, by: str = "_readers"
-) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
-    """Make a method of a query: it runs `query` with a connection of the readers that its object has as `by`."""
-
-    @wraps(query)
-    async def read(self: Any, /, *arguments: P.args, **keywords: P.kwargs) -> T:
-        readers: Readers = getattr(self, by)
-        return await readers.run(lambda connection: query(connection, *arguments, **keywords))
-
-    return read

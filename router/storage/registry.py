@@ -16,9 +16,9 @@ from flowhook.model import Change, Flow, FlowRevision
 from flowhook.model.flows import SecretInfo
 from flowhook.model.own_urls import OwnUrl
 from router.storage.limits import DEFAULT_PAGE, StorageLimits
-from router.storage.readers import Readers, reading
+from router.storage.part import StoragePart, reading, writing
 from router.storage.statements import BatchStatement, write_counter
-from router.storage.writer import FunctionOperation, Writer
+from router.storage.writer import FunctionOperation
 
 T = TypeVar("T")
 _NO_DOCUMENT = "x''"
@@ -249,7 +249,13 @@ def _apply(connection: apsw.Connection, draft: FlowDraft, now_ms: int) -> tuple[
     return flow, Change.UPDATED if stored else Change.CREATED
 
 
+def _apply_flows(connection: apsw.Connection, drafts: Sequence[FlowDraft], *, now_ms: int) -> list[tuple[Flow, Change]]:
+    """Store flows, all of them or none; a draft with the stored document and definition is unchanged."""
+    return [_apply(connection, draft, now_ms) for draft in drafts]
+
+
 def _set_paused(connection: apsw.Connection, flow_id: str, *, paused: bool) -> Flow | None:
+    """Pause or resume a flow; None if absent. If that changes nothing, no revision is made."""
     stored = _get_flow(connection, flow_id)
     if stored is None or stored.paused == paused:
         return stored
@@ -259,6 +265,11 @@ def _set_paused(connection: apsw.Connection, flow_id: str, *, paused: bool) -> F
 
 
 def _delete_flow(connection: apsw.Connection, flow_id: str) -> bool:
+    """Delete a flow; false when there was none.
+
+    Its revisions stay readable while any of its executions is stored, and until `expire` is called with a time
+    after the deletion, because an event may still be in transit. Revision numbers are not reused.
+    """
     if _get_flow(connection, flow_id) is None:
         return False
     now_ms = time.time_ns() // 1_000_000
@@ -289,6 +300,11 @@ def read_fingerprint(connection: apsw.Connection, name: str) -> str:
     return "" if value is None else value.to_bytes(8, signed=True).hex()
 
 
+def _set_fingerprint(connection: apsw.Connection, name: str, value: str) -> None:
+    """Store 16 hex digits by which something outside of the storage is recognised that belongs to the data."""
+    write_counter(connection, _FINGERPRINT + name, int.from_bytes(bytes.fromhex(value), signed=True))
+
+
 def _delete_secret(connection: apsw.Connection, name: str) -> bool:
     connection.execute("DELETE FROM secret WHERE name = ?", (name,))
     if not connection.changes():
@@ -298,11 +314,9 @@ def _delete_secret(connection: apsw.Connection, name: str) -> bool:
 
 
 @attrs.define(eq=False, repr=False)
-class Registry:
+class Registry(StoragePart):
     """Flows and secrets. Every change gets the next registry-wide revision, from 1."""
 
-    _writer: Writer
-    _readers: Readers
     _operation: RegistryOperation
     _limits: StorageLimits
 
@@ -317,13 +331,14 @@ class Registry:
     list_secrets = reading(_list_secrets)
     fingerprint = reading(read_fingerprint)
     changes = reading(_changes)
-
-    async def apply_flows(self, drafts: Sequence[FlowDraft], *, now_ms: int) -> list[tuple[Flow, Change]]:
-        """Store flows, all of them or none; a draft with the stored document and definition is unchanged."""
-        return await self._change(
-            lambda connection: [_apply(connection, draft, now_ms) for draft in drafts],
-            sum(len(draft.document) + len(draft.definition) for draft in drafts),
-        )
+    apply_flows = writing(
+        _apply_flows,
+        size=lambda drafts, **_keywords: sum(len(draft.document) + len(draft.definition) for draft in drafts),
+    )
+    set_paused = writing(_set_paused)
+    delete_flow = writing(_delete_flow)
+    delete_secret = writing(_delete_secret)
+    set_fingerprint = writing(_set_fingerprint)
 
     async def find_revision(self, flow_id: str, *, version: str) -> int | None:
         """Return the latest revision of a flow whose document has a version (`document.version`).
@@ -335,18 +350,6 @@ class Registry:
             lambda connection: find_revision(connection, flow_id, version, within=self._limits.revisions)
         )
 
-    async def set_paused(self, flow_id: str, *, paused: bool) -> Flow | None:
-        """Pause or resume a flow; None if absent. If that changes nothing, no revision is made."""
-        return await self._change(lambda connection: _set_paused(connection, flow_id, paused=paused))
-
-    async def delete_flow(self, flow_id: str) -> bool:
-        """Delete a flow; false when there was none.
-
-        Its revisions stay readable while any of its executions is stored, and until `expire` is called with a time
-        after the deletion, because an event may still be in transit. Revision numbers are not reused.
-        """
-        return await self._change(lambda connection: _delete_flow(connection, flow_id))
-
     async def forget_revisions(self, *, superseded_before_ms: int) -> int:
         """Remove revisions that were replaced before a Unix time; return their number.
 
@@ -357,7 +360,7 @@ class Registry:
             partial(_forgettable, superseded_before_ms=superseded_before_ms, retained=self._limits.revisions)
         )
         for start in range(0, len(forgotten), FORGET_STEP):
-            await self._change(partial(_forget, revisions=forgotten[start : start + FORGET_STEP]))
+            await self._write(partial(_forget, revisions=forgotten[start : start + FORGET_STEP]))
         return len(forgotten)
 
     async def set_secret(self, name: str, sealed: bytes, *, now_ms: int) -> SecretInfo:
@@ -366,24 +369,17 @@ class Registry:
         Raises ExhaustedError if there are `limits.MAX_SECRETS` already (`TOO_MANY_SECRETS`).
         """
         most = self._limits.secrets
-        await self._change(lambda connection: _set_secret(connection, name, sealed, now_ms, most), len(sealed))
+        await self._write(lambda connection: _set_secret(connection, name, sealed, now_ms, most), size=len(sealed))
         return SecretInfo(name, now_ms)
-
-    async def delete_secret(self, name: str) -> bool:
-        return await self._change(lambda connection: _delete_secret(connection, name))
-
-    async def set_fingerprint(self, name: str, value: str) -> None:
-        """Store 16 hex digits by which something outside of the storage is recognised that belongs to the data."""
-        number = int.from_bytes(bytes.fromhex(value), signed=True)
-        await self._change(partial(write_counter, name=_FINGERPRINT + name, value=number))
 
     def follow(self, listener: Callable[[int], None]) -> None:
         """Call `listener` on the event loop with the latest revision after each change."""
         self._operation.listeners.append(listener)
 
-    async def _change(self, change: Callable[[apsw.Connection], T], size: int = 0) -> T:
+    @override
+    async def _write(self, change: Callable[[apsw.Connection], T], *, size: int = 0, refusable: bool = False) -> T:
         result: T | FlowhookError
-        result, _ = await self._writer.call(self._operation, change, size=size)
+        result, _ = await self._writer.call(self._operation, change, size=size, refusable=refusable)
         if isinstance(result, FlowhookError):
             raise result
         return result

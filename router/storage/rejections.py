@@ -6,16 +6,13 @@ Requests that were not refused, and became no execution either, are in buffers o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Final, NamedTuple
 
 import apsw
-import attrs
 
 from flowhook.model.rejections import RejectionCount
 from router.storage.limits import DEFAULT_PAGE
-from router.storage.readers import Readers, reading
-from router.storage.writer import Writer
+from router.storage.part import StoragePart, reading, writing
 
 MAX_OF_FLOW: Final = 100
 MAX_IN_ALL: Final = 10_000
@@ -49,28 +46,29 @@ class StoredRejection(NamedTuple):
     outcome: str = REFUSED
 
 
-def _add(connection: apsw.Connection, rows: Sequence[StoredRejection]) -> None:
+def _add(connection: apsw.Connection, rejections: Sequence[StoredRejection]) -> None:
+    """Add rejections, ignoring their `number`. A rejection whose ID is already stored is skipped."""
     # edges report a little later: what they say of an execution that was erased meanwhile is not stored
     connection.executemany(
         "INSERT INTO rejection (id, flow_id, time_ms, content, reason, sealed, accepted_id, outcome)"
         " SELECT ?, ?, ?, ?, ?, ?, nullif(?7, ''), ?"
         " WHERE NOT EXISTS (SELECT 1 FROM erasure WHERE execution_id = ?7) ON CONFLICT (id) DO NOTHING",
-        [(*row[1:8], row.outcome) for row in rows],
+        [(*row[1:8], row.outcome) for row in rejections],
     )
-    for flow_id, outcome in {(row.flow_id, row.outcome) for row in rows}:
+    for flow_id, outcome in {(row.flow_id, row.outcome) for row in rejections}:
         connection.execute(
             "DELETE FROM rejection WHERE flow_id = ?1 AND outcome = ?2 AND number <= (SELECT number FROM rejection"
             " WHERE flow_id = ?1 AND outcome = ?2 ORDER BY number DESC LIMIT 1 OFFSET ?3)",
             (flow_id, outcome, MAX_OF_FLOW),
         )
     # what was refused, and can be accepted, does not make room for what was not
-    for is_refused in {row.outcome == REFUSED for row in rows}:
+    for is_refused in {row.outcome == REFUSED for row in rejections}:
         connection.execute(
             f"DELETE FROM rejection WHERE (outcome = '{REFUSED}') = ?1 AND number <= (SELECT number FROM rejection"  # noqa: S608 - constants
             f" WHERE (outcome = '{REFUSED}') = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
             (is_refused, MAX_IN_ALL),
         )
-    newest = max((row.time_ms for row in rows), default=0)
+    newest = max((row.time_ms for row in rejections), default=0)
     connection.execute(  # they are in order of time, nearly: those that are kept are not looked at
         "DELETE FROM rejection WHERE number <"
         " (SELECT number FROM rejection WHERE time_ms >= ? ORDER BY number LIMIT 1)",
@@ -78,7 +76,11 @@ def _add(connection: apsw.Connection, rows: Sequence[StoredRejection]) -> None:
     )
 
 
-def _accept(connection: apsw.Connection, rejection_id: str, event_id: str, by: str, now_ms: int) -> None:
+def _accepted(connection: apsw.Connection, rejection_id: str, event_id: str, *, by: str, now_ms: int) -> None:
+    """Record that a rejected request was accepted as an event, and by whom, and delete its encrypted form.
+
+    Without effect if the rejection is no longer stored, or was accepted before.
+    """
     connection.execute(
         "UPDATE rejection SET accepted_id = ?, accepted_by = ?, accept_time_ms = ?, sealed = NULL"
         " WHERE id = ? AND accepted_id IS NULL",
@@ -133,27 +135,17 @@ def _tests(connection: apsw.Connection, execution_ids: Sequence[str]) -> set[str
     return {execution_id for (execution_id,) in connection.execute(query, execution_ids)}
 
 
-@attrs.define(eq=False, repr=False)
-class RejectionLog:
-    """A bounded log of rejected and other requests: the oldest of a flow, and of all flows, make room for new ones."""
+def _size(rejections: Sequence[StoredRejection]) -> int:
+    return sum(len(each.content) + len(each.sealed or b"") for each in rejections)
 
-    _writer: Writer
-    _readers: Readers
+
+class RejectionLog(StoragePart):
+    """A bounded log of rejected and other requests: the oldest of a flow, and of all flows, make room for new ones."""
 
     page = reading(_page)
     get = reading(_get)
     sealed = reading(_sealed)
     count = reading(_count)
     tests = reading(_tests)
-
-    async def add(self, rejections: Sequence[StoredRejection]) -> None:
-        """Add rejections, ignoring their `number`. A rejection whose ID is already stored is skipped."""
-        size = sum(len(each.content) + len(each.sealed or b"") for each in rejections)
-        await self._writer.write(partial(_add, rows=rejections), size=size, refusable=True)
-
-    async def accepted(self, rejection_id: str, event_id: str, *, by: str, now_ms: int) -> None:
-        """Record that a rejected request was accepted as an event, and by whom, and delete its encrypted form.
-
-        Without effect if the rejection is no longer stored, or was accepted before.
-        """
-        await self._writer.write(partial(_accept, rejection_id=rejection_id, event_id=event_id, by=by, now_ms=now_ms))
+    add = writing(_add, size=_size, refusable=True)
+    accepted = writing(_accepted)

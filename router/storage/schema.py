@@ -198,7 +198,7 @@ CREATE TABLE audit_entry (
   last_time_ms INTEGER NOT NULL,
   address TEXT NOT NULL
 ) STRICT;
-
+CREATE INDEX audit_refusal ON audit_entry (actor, action, error) WHERE error <> '';
 CREATE TABLE incident (
   number INTEGER PRIMARY KEY,
   id TEXT NOT NULL UNIQUE,

@@ -22,8 +22,7 @@ import attrs
 
 from flowhook.model.overview import MINUTE_MS
 from flowhook.process.metric_table import OTHER
-from router.storage.readers import Readers, reading
-from router.storage.writer import Writer
+from router.storage.part import StoragePart, reading
 
 ALL: Final = ""  # stands for all flows together
 MAX_FLOWS: Final = 1000  # flows with series of their own
@@ -261,11 +260,9 @@ def _move(connection: apsw.Connection, flow_id: str, level: int, minute: int, li
 
 
 @attrs.define(eq=False, repr=False)
-class SeriesLog:
+class SeriesLog(StoragePart):
     """The series of a shard, of at most `max_flows` flows; those of others are counted together."""
 
-    _writer: Writer
-    _readers: Readers
     max_flows: int = MAX_FLOWS
     _own: set[str] | None = attrs.field(init=False, default=None)
 
@@ -298,11 +295,11 @@ class SeriesLog:
             found[key] = merged(found[key], each) if key in found else each
             if number % STEP == STEP - 1:
                 await asyncio.sleep(0)
-        await self._writer.write(partial(_save, counted=found, mark=mark), size=ROW_BYTES * len(found))
+        await self._write(partial(_save, counted=found, mark=mark), size=ROW_BYTES * len(found))
 
     async def age(self, following: str, now_ms: int) -> str | None:
         """Move rows that have grown old, of some flows by ID, and return where to go on; None: all are done."""
-        aged = await self._writer.write(partial(_age, following=following, minute=now_ms // MINUTE_MS))
+        aged = await self._write(partial(_age, following=following, minute=now_ms // MINUTE_MS))
         if self._own is not None:
             self._own.difference_update(aged.removed)
         return aged.following

@@ -32,7 +32,8 @@ from router.storage.expiry import (
     stored_bytes,
 )
 from router.storage.limits import DEFAULT_PAGE, StorageLimits
-from router.storage.readers import Readers, reading
+from router.storage.part import reading
+from router.storage.readers import Readers
 from router.storage.rows import dump_retry, dump_subscriptions
 from router.storage.schema import UNENDED
 from router.storage.statements import read_counter, write_counter

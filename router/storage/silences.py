@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final, NamedTuple
 
 import apsw
-import attrs
 
-from router.storage.readers import Readers, reading
-from router.storage.writer import Writer
+from router.storage.part import StoragePart, reading, writing
 
 ROW_BYTES: Final = 256
 
@@ -31,6 +28,7 @@ def _all(connection: apsw.Connection) -> list[Silence]:
 
 
 def _save(connection: apsw.Connection, silence: Silence) -> None:
+    """Add a silence, or replace that of its flow."""
     connection.execute(
         "INSERT OR REPLACE INTO silence (flow_id, since_ms, begin_ms, serve_ms, end_ms, announced)"
         " VALUES (?, ?, ?, ?, ?, ?)",
@@ -42,18 +40,9 @@ def _remove(connection: apsw.Connection, flow_id: str) -> None:
     connection.execute("DELETE FROM silence WHERE flow_id = ?", (flow_id,))
 
 
-@attrs.define(eq=False, repr=False)
-class SilenceLog:
+class SilenceLog(StoragePart):
     """Silences by flow; a flow has at most one."""
 
-    _writer: Writer
-    _readers: Readers
-
     all = reading(_all)
-
-    async def save(self, silence: Silence) -> None:
-        """Add a silence, or replace that of its flow."""
-        await self._writer.write(partial(_save, silence=silence), size=ROW_BYTES)
-
-    async def remove(self, flow_id: str) -> None:
-        await self._writer.write(partial(_remove, flow_id=flow_id), size=ROW_BYTES)
+    save = writing(_save, size=lambda _silence: ROW_BYTES)
+    remove = writing(_remove)

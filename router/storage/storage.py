@@ -27,7 +27,7 @@ from flowhook.errors import ConflictError, UnavailableError
 from flowhook.model.cluster import StorageUsage
 from flowhook.security.private_files import make_directory, open_private
 from flowhook.sharing.table import RouterLimits
-from router.storage.audit import AuditLog, AuditOperation
+from router.storage.audit import AuditLog
 from router.storage.blobs import BlobCache, BlobDirectory, ObjectSweep, free_bytes, named_blobs, sync
 from router.storage.bodies import BodyStore
 from router.storage.changes import StateChangeOperation
@@ -195,8 +195,8 @@ class Storage:
         self._append_inbound = InboundEventOperation(room)
         self._write = StateChangeOperation()
         self._probe = partial(probe, room=room)
-        registry, audit = RegistryOperation(limits), AuditOperation()
-        operations = [self._append, self._append_inbound, self._write, registry, audit]
+        registry = RegistryOperation(limits)
+        operations = [self._append, self._append_inbound, self._write, registry]
         self.writer = Writer(connection, operations, transaction_log, limits=limits)
         shared = RouterLimits()
         self._readers = Readers(path, shared.reads)
@@ -206,7 +206,7 @@ class Storage:
         self.incidents = IncidentLog(self.writer, self._readers)
         self.silences = SilenceLog(self.writer, self._readers)
         self.series = SeriesLog(self.writer, self._queries)
-        self.audit = AuditLog(self.writer, self._readers, audit)
+        self.audit = AuditLog(self.writer, self._readers)
         self.jobs = JobStore(self.writer, self._queries)
         self.bodies = BodyStore(self._blobs)
         self.log = EventLog(self.writer, self._append, self._append_inbound, self._blobs, self.bodies, limits)

@@ -99,9 +99,3 @@ async def test_refusals_do_not_push_out_what_was_done(cluster, monkeypatch):
     assert [each[0] for each in await stored(cluster)] == ["again", "done"]
     await add(cluster, *(entry(name) for name in "xyz"), refusal("again", 2000))  # its entry made room
     assert [each[:2] for each in await stored(cluster)] == [("again", 1), ("z", 1), ("y", 1)]
-
-
-async def test_few_kinds_of_refusals_are_remembered(cluster, monkeypatch):
-    monkeypatch.setattr(audit, "MAX_KINDS", 2)
-    await add(cluster, *(refusal(name, actor=name) for name in "abc"), refusal("a", 1001, actor="a"))
-    assert [each[:2] for each in await stored(cluster)] == [("a", 1), ("c", 1), ("b", 1), ("a", 1)]

@@ -72,6 +72,15 @@ _TABLES = (
 """Tables of which executions have rows, by `seq`."""
 _DELETES = [BatchStatement(f"DELETE FROM {table} WHERE seq IN ({{rows}})") for table in _TABLES]  # noqa: S608
 
+_EXPIRED: Final = [
+    f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {until} <= ? ORDER BY {until} LIMIT ?)"  # noqa: S608
+    for table, key, until in (
+        ("dedupe", "digest", "until_ms"),
+        ("rate_line", "line", "until_ms"),
+        ("inbound_event", "number", "expire_at_ms"),
+    )
+]
+"""Statements that remove some rows whose time is over."""
 _FLOWS: Final = 256  # flows that one step looks at, to forget those that were deleted
 _LAST_FLOW = "SELECT max(flow_id), count(*) FROM (SELECT flow_id FROM flow WHERE flow_id > ? ORDER BY flow_id LIMIT ?)"
 _DELETED = "f.flow_id > ? AND f.flow_id <= ? AND f.deleted AND f.deleted < ?"
@@ -110,9 +119,9 @@ STEP: Final = 128  # most executions that one transaction removes
 
 def expire(
     connection: apsw.Connection,
-    before_ms: int,
-    limit: int,
     *,
+    ended_before_ms: int,
+    limit: int,
     after_flow: str = "",
     after: tuple[int, int] = FIRST,
     excepting: Sequence[str] = (),
@@ -122,48 +131,35 @@ def expire(
     If nothing of this remains, forget what deleted flows left, of the next ones after `after_flow`.
     """
     now_ms = time.time_ns() // 1_000_000
-    connection.execute(
-        "DELETE FROM dedupe WHERE digest IN (SELECT digest FROM dedupe WHERE until_ms <= ? ORDER BY until_ms LIMIT ?)",
-        (now_ms, STEP),
-    )
-    keys = connection.changes()
-    connection.execute(
-        "DELETE FROM rate_line WHERE line IN"
-        " (SELECT line FROM rate_line WHERE until_ms <= ? ORDER BY until_ms LIMIT ?)",
-        (now_ms, STEP),
-    )
-    lines = connection.changes()
-    connection.execute(
-        "DELETE FROM inbound_event WHERE number IN"
-        " (SELECT number FROM inbound_event WHERE expire_at_ms <= ? ORDER BY expire_at_ms LIMIT ?)",
-        (now_ms, STEP),
-    )
-    events = connection.changes()
-    jobs = expire_jobs(connection, before_ms, STEP)
-    step = remove_past(connection, before_ms, limit, after=after, excepting=excepting)
-    more = jobs or STEP in (keys, lines, events) or step.more
+    more = expire_jobs(connection, ended_before_ms, STEP)
+    for statement in _EXPIRED:
+        connection.execute(statement, (now_ms, STEP))
+        more |= connection.changes() == STEP
+    step = remove_past(connection, ended_before_ms=ended_before_ms, limit=limit, after=after, excepting=excepting)
+    more |= step.more
     if not more:
         last_flow, count = connection.execute(_LAST_FLOW, (after_flow, _FLOWS)).get
         for statement in (_FORGET_REVISIONS, _FORGET_SCHEDULES):
-            connection.execute(statement, (after_flow, last_flow, before_ms))
+            connection.execute(statement, (after_flow, last_flow, ended_before_ms))
         after_flow = last_flow if count == _FLOWS else ""
     return step._replace(more=more, last_flow=after_flow)
 
 
 def remove_past(
     connection: apsw.Connection,
-    before_ms: int,
-    limit: int,
-    *,
-    after: tuple[int, int],
-    excepting: Sequence[str] = (),
     most_bytes: int | None = None,
+    *,
+    ended_before_ms: int,
+    after: tuple[int, int],
+    limit: int = STEP,
+    excepting: Sequence[str] = (),
 ) -> ExpiryStep:
     """Remove executions that ended before a Unix time, first ones first: of the next `limit`, those that are not kept.
 
-    `excepting`: IDs of flows whose executions are all kept. `most_bytes`: that are to become free, about; None: any.
+    `most_bytes`: that are to become free, about; None: any. `after`: the last one that was looked at, as the step
+    before says. `excepting`: IDs of flows whose executions are all kept.
     """
-    values = (min(before_ms, UNENDED), *after, limit, orjson.dumps(excepting).decode())
+    values = (min(ended_before_ms, UNENDED), *after, limit, orjson.dumps(excepting).decode())
     rows: list[Any] = connection.execute(_PAST[most_bytes is not None], values).fetchall()
     found: list[int] = []
     left = UNENDED if most_bytes is None else most_bytes
@@ -178,24 +174,30 @@ def remove_past(
 
 
 def remove_past_of_flow(
-    connection: apsw.Connection, flow_id: str, before_ms: int, *, after: int, through: int, most_bytes: int
+    connection: apsw.Connection,
+    flow_id: str,
+    *,
+    ended_before_ms: int,
+    after: int,
+    through: int = UNENDED,
+    most_bytes: int = UNENDED,
 ) -> ExpiryStep:
     """Remove executions of a flow that ended before a Unix time, in the order of their acceptance, a step of them.
 
     Those with numbers in (`after`, `through`] are looked at, until so many bytes are free, or most were accepted after
     that time: so many that none of the following are past. A single one may say so for want of a clock.
     """
-    values = (min(before_ms, UNENDED), flow_id, after, through, STEP)
+    values = (min(ended_before_ms, UNENDED), flow_id, after, through, STEP)
     rows: list[Any] = connection.execute(_PAST_OF_FLOW, values).fetchall()
     found: list[int] = []
-    young = 2 * sum(row[2] >= before_ms for row in rows) > len(rows)
+    young = 2 * sum(row[2] >= ended_before_ms for row in rows) > len(rows)
     last = after
     for seq, end_ms, receive_ms, kept, size in rows:
         if most_bytes <= 0:
             break
-        if receive_ms < before_ms:
+        if receive_ms < ended_before_ms:
             last = seq
-        if end_ms < before_ms and not kept:
+        if end_ms < ended_before_ms and not kept:
             found.append(seq)
             most_bytes -= int(size)
     release_batches(connection, [(seq,) for seq in found])

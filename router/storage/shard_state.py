@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
-from typing import TypeVar
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import apsw
 import attrs
@@ -35,10 +35,10 @@ from router.storage.limits import DEFAULT_PAGE, StorageLimits
 from router.storage.part import reading
 from router.storage.readers import Readers
 from router.storage.rows import dump_retry, dump_subscriptions
-from router.storage.schema import UNENDED
 from router.storage.statements import read_counter, write_counter
 from router.storage.writer import Writer
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -48,6 +48,18 @@ def next_epoch(connection: apsw.Connection) -> int:
         " ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value"
     ).get
     return epoch
+
+
+def _removing(
+    step: Callable[Concatenate[apsw.Connection, P], ExpiryStep],
+) -> Callable[Concatenate[ShardState, P], Coroutine[Any, Any, ExpiryStep]]:
+    """Make a method of a step that removes executions: it removes their blobs afterwards."""
+
+    @wraps(step)
+    async def remove(self: ShardState, /, *arguments: P.args, **keywords: P.kwargs) -> ExpiryStep:
+        return await self._remove(lambda connection: step(connection, *arguments, **keywords))
+
+    return remove
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -171,6 +183,9 @@ class ShardState:
         """
         return await self._queries.run(lambda connection: queries.history(connection, seq, self._limits.history_bytes))
 
+    remove_bytes = _removing(remove_past)
+    remove_past_of_flow = _removing(remove_past_of_flow)
+
     async def expire(
         self, *, ended_before_ms: int, limit: int = DEFAULT_PAGE, excepting: Sequence[str] = (), anew: bool = False
     ) -> int:
@@ -182,7 +197,6 @@ class ShardState:
 
         `excepting`: IDs of flows whose executions are kept. They are not looked at again before a call with `anew`.
         """
-        self._check()
         if anew:
             self._last_past = FIRST
         removed, more = 0, True
@@ -190,7 +204,7 @@ class ShardState:
             step = await self._remove(
                 partial(
                     expire,
-                    before_ms=ended_before_ms,
+                    ended_before_ms=ended_before_ms,
                     limit=min(limit - removed, STEP),
                     after_flow=self._last_flow,
                     after=self._last_past,
@@ -201,31 +215,6 @@ class ShardState:
             more, self._last_flow = step.more, step.last_flow
             self._last_past = step.last if more or excepting else FIRST
         return removed
-
-    async def remove_bytes(self, most_bytes: int, *, ended_before_ms: int, after: tuple[int, int]) -> ExpiryStep:
-        """Remove some executions that ended before a Unix time, first ones first, until so much is free.
-
-        `after`: the last one that was looked at, as the step before says.
-        """
-        self._check()
-        remove = partial(remove_past, before_ms=ended_before_ms, limit=STEP, after=after, most_bytes=most_bytes)
-        return await self._remove(remove)
-
-    async def remove_past_of_flow(
-        self, flow_id: str, *, ended_before_ms: int, after: int, through: int = UNENDED, most_bytes: int = UNENDED
-    ) -> ExpiryStep:
-        """Do that with executions of a flow, in the order of their acceptance; see `expiry.remove_past_of_flow`."""
-        self._check()
-        return await self._remove(
-            partial(
-                remove_past_of_flow,
-                flow_id=flow_id,
-                before_ms=ended_before_ms,
-                after=after,
-                through=through,
-                most_bytes=most_bytes,
-            )
-        )
 
     async def write_counters(self, counters: Mapping[str, int]) -> None:
         self._check()
@@ -245,10 +234,10 @@ class ShardState:
 
         Others are left alone. Dedupe keys stay for their windows: an event that is sent again still is a duplicate.
         """
-        self._check()
         return len((await self._remove(partial(delete_ended, seqs=list(seqs)))).removed)
 
     async def _remove(self, remove: Callable[[apsw.Connection], ExpiryStep]) -> ExpiryStep:
+        self._check()
         step = await self._writer.write(remove)
         self._removals(step.removed)
         if step.blobs:

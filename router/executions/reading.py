@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -26,7 +26,7 @@ from router.calls.paging import MAX_PAGE, page_token_after, parse_page
 from router.dispatch.observers import IN_MOTION, ExecutionRecords, meets, stored_conditions
 from router.flows.admission import AdmissionControl
 from router.storage import limits as storage_limits
-from router.storage.model import ExecutionContent, ExecutionRecord, StoredLink
+from router.storage.model import ExecutionContent, ExecutionRecord
 from router.storage.shard_state import ShardState
 
 MAX_BYTES: Final = 64 * limits.KIB  # serialized size of a filter: jobs store theirs
@@ -198,14 +198,18 @@ class ExecutionReader:
         return event, part.body_size if part.body_size > len(event.body) else None
 
     async def links(self, execution_id: str) -> ExecutionLinks:
-        found = await self._state.links(execution_id, limit=MAX_CAUSED + 1)
-        ids = list({link.execution_id for link in (*found.causes, *found.caused)})
+        found = await self._state.links(execution_id, limit=MAX_CAUSED)
+        ids = list({link.id for link in (*found.causes, *found.caused)})
         linked: dict[str, ExecutionRecord] = {}
         for first in range(0, len(ids), storage_limits.DEFAULT_PAGE):
             stored = await self._state.find_by_ids(ids[first : first + storage_limits.DEFAULT_PAGE])
             linked |= {record.id: record for record in await self._records.current(list(stored.values()))}
-        caused, more = found.caused[:MAX_CAUSED], len(found.caused) > MAX_CAUSED
-        return ExecutionLinks(_linked(found.causes, linked), _linked(caused, linked), more)
+
+        def described(link: LinkedExecution) -> LinkedExecution:
+            record = linked.get(link.id)
+            return link if record is None else link._replace(flow_id=record.flow_id, status=record.status)
+
+        return found._replace(causes=tuple(map(described, found.causes)), caused=tuple(map(described, found.caused)))
 
 
 def past_retention(execution_id: str) -> NotFoundError:
@@ -220,14 +224,6 @@ def _read_event(payload: bytes) -> Event:
     except InvalidError:
         message.ClearField("head")
         return convert.event_from_proto(message)
-
-
-def _linked(links: Sequence[StoredLink], records: Mapping[str, ExecutionRecord]) -> tuple[LinkedExecution, ...]:
-    found = ((each, records.get(each.execution_id)) for each in links)
-    return tuple(
-        LinkedExecution(*each) if record is None else LinkedExecution(*each, record.flow_id, record.status)
-        for each, record in found
-    )
 
 
 def build_task_history(fragments: Iterable[bytes], *, ended: bool) -> tuple[TaskRun, ...]:

@@ -216,7 +216,7 @@ class JobRun:
                 self._spec.filter, after_seq=cursor, last_seq=job.last_seq, limit=self._batch
             )
         )
-        after = job.last_seq if walk.next_after_seq is None else walk.next_after_seq
+        after = job.last_seq if walk.next_seq is None else walk.next_seq
         executions = [(record.seq, record.id) for record in walk.records]
         claimed = await self._retrying(
             lambda: self._runner.store.claim(
@@ -225,7 +225,7 @@ class JobRun:
         )
         if claimed is None or not await self._work_on(claimed, repeated=False, cursor=cursor):
             self._stopped.set()  # it was paused or aborted
-        return walk.next_after_seq
+        return walk.next_seq
 
     async def _work_on(self, claimed: Sequence[ClaimedItem], *, repeated: bool, cursor: int = 0) -> bool:
         """Perform the action on executions; return whether all of them were taken, else the job was stopped.

@@ -19,9 +19,8 @@ from flowhook.wire.mapping import from_proto, to_proto
 from router.dispatch.observers import meets, stored_conditions
 from router.dispatch.shard_runtime import ShardRuntime
 from router.executions.reading import read_filter
-from router.storage.jobs import ExecutionWalk
 from router.storage.limits import DEFAULT_PAGE
-from router.storage.model import ExecutionRecord
+from router.storage.model import ExecutionPage, ExecutionRecord
 
 SAMPLE: Final = 10  # executions of a preview
 COUNT_SECONDS: Final = 5.0  # longest time that a preview counts; then it reports that there may be more
@@ -97,7 +96,7 @@ class MatchingExecutions:
         after_seq: int = 0,
         last_seq: int | None = None,
         limit: int = DEFAULT_PAGE,
-    ) -> ExecutionWalk:
+    ) -> ExecutionPage:
         """Return the next executions that match now; see `ShardState.walk_executions`."""
         stored = stored_conditions(execution_filter)
         walk = await self._runtime.parts.state.walk_executions(

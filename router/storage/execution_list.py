@@ -18,9 +18,8 @@ import orjson
 from flowhook.model import Status
 from flowhook.model.error_types import spellings
 from flowhook.model.execution_filter import ALL, ExecutionFilter
-from router.storage.jobs import ExecutionWalk
 from router.storage.limits import DEFAULT_PAGE
-from router.storage.model import ExecutionListing, ExecutionRecord
+from router.storage.model import ExecutionPage, ExecutionRecord
 from router.storage.rows import RECORD, SUPERSEDES, record
 from router.storage.schema import CODES, UNENDED
 
@@ -80,7 +79,7 @@ def list_executions(
     *,
     before_seq: int | None = None,
     limit: int = DEFAULT_PAGE,
-) -> ExecutionListing:
+) -> ExecutionPage:
     """Return executions that meet all conditions, newest first, at most `limit`."""
     conditions = as_sql(execution_filter)
     lowest, end = _range(connection, execution_filter, before_seq)
@@ -88,9 +87,9 @@ def list_executions(
     for low, before in _windows(conditions, lowest, end, SCAN_SECONDS):
         found += read_window(connection, conditions, low, before, limit + 1 - len(found))
         if len(found) > limit:
-            return ExecutionListing(found[:limit], found[limit - 1].seq)
+            return ExecutionPage(found[:limit], found[limit - 1].seq)
         end = low
-    return ExecutionListing(found, end if end > lowest else None)
+    return ExecutionPage(found, end if end > lowest else None)
 
 
 def _windows(conditions: Conditions, lowest: int, end: int, seconds: float) -> Iterator[tuple[int, int]]:
@@ -280,22 +279,22 @@ def walk_executions(
     after_seq: int = 0,
     last_seq: int | None = None,
     limit: int = DEFAULT_PAGE,
-) -> ExecutionWalk:
+) -> ExecutionPage:
     """Return executions that meet all conditions, oldest first, at most `limit`, with numbers up to `last_seq`."""
     conditions = as_sql(execution_filter)
     lowest: int | None = connection.execute("SELECT min(seq) FROM execution WHERE seq > ?", (after_seq,)).get
     greatest: int | None = connection.execute("SELECT max(seq) FROM execution").get
     if lowest is None or greatest is None:
-        return ExecutionWalk([], None)
+        return ExecutionPage([], None)
     last = greatest if last_seq is None else min(last_seq, greatest)
     found: list[ExecutionRecord] = []
     after = lowest - 1
     for size in _sizes(conditions, SCAN_SECONDS):
         if after >= last:
-            return ExecutionWalk(found, None)
+            return ExecutionPage(found, None)
         through = min(last, after + size)
         found += read_window(connection, conditions, after + 1, through + 1, limit - len(found), ascending=True)
         if len(found) == limit:
-            return ExecutionWalk(found, found[-1].seq)
+            return ExecutionPage(found, found[-1].seq)
         after = through
-    return ExecutionWalk(found, after if after < last else None)
+    return ExecutionPage(found, after if after < last else None)

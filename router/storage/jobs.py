@@ -14,7 +14,6 @@ from flowhook.errors import ConflictError, ExhaustedError, NotFoundError
 from flowhook.model import Status
 from flowhook.model.jobs import JOB_TRANSITIONS, ItemOutcome, JobItem, JobState, ReplayEnds
 from router.storage.limits import DEFAULT_PAGE
-from router.storage.model import ExecutionRecord
 from router.storage.part import StoragePart, reading, writing
 from router.storage.schema import STATUSES
 
@@ -62,13 +61,6 @@ class ClaimedItem(NamedTuple):
     seq: int
     execution_id: str
     time_ms: int
-
-
-class ExecutionWalk(NamedTuple):
-    """Part of a walk over executions, oldest first."""
-
-    records: list[ExecutionRecord]
-    next_after_seq: int | None  # after which the walk continues; None: nothing more meets the conditions
 
 
 _OUTCOMES: Final = {ItemOutcome.PENDING: 1, ItemOutcome.DONE: 2, ItemOutcome.SKIPPED: 3, ItemOutcome.FAILED: 4}

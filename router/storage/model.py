@@ -338,11 +338,11 @@ class ExecutionRecord(Execution):
         return self.replay_root or self.id
 
 
-class ExecutionListing(NamedTuple):
-    """Part of a list of executions."""
+class ExecutionPage(NamedTuple):
+    """Part of a list of executions, newest first, or of a walk over them, oldest first."""
 
-    records: list[ExecutionRecord]  # executions, newest first
-    next_before_seq: int | None  # number before which the list continues; None: nothing more meets the conditions
+    records: list[ExecutionRecord]
+    next_seq: int | None  # number before or after which it continues; None: nothing more meets the conditions
 
 
 class ExecutionContent(NamedTuple):
@@ -396,20 +396,6 @@ class EventReceived(NamedTuple):
 
     seq: int  # the execution
     number: int  # of the event
-
-
-class StoredLink(NamedTuple):
-    """An execution at the other end of a link, and how one of the two caused the other."""
-
-    execution_id: str
-    kinds: tuple[LinkKind, ...]
-
-
-class StoredLinks(NamedTuple):
-    """The executions that caused one, and those that it caused; both newest first."""
-
-    causes: list[StoredLink]
-    caused: list[StoredLink]
 
 
 MAX_ATTEMPTS: Final = 16  # attempts of one execution that are stored, the newest ones

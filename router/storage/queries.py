@@ -19,7 +19,7 @@ import apsw
 from flowhook import limits
 from flowhook.events.keys import ShapingKeys
 from flowhook.model import JournalEntry
-from flowhook.model.executions import Attempt, AttemptEnd, AttemptHistory
+from flowhook.model.executions import Attempt, AttemptEnd, AttemptHistory, ExecutionLinks, LinkedExecution
 from flowhook.model.random_access import RandomAccess
 from router.storage import model as stored
 from router.storage.blobs import BlobDirectory
@@ -442,8 +442,8 @@ def read_attempts(connection: apsw.Connection, seq: int) -> AttemptHistory:
     return AttemptHistory(tuple(attempts), rows[0][0] - 1 if rows else 0)
 
 
-def links_of(connection: apsw.Connection, execution_id: str, *, limit: int) -> stored.StoredLinks:
-    """Return which executions caused an execution, and those that it caused last, at most `limit`."""
+def links_of(connection: apsw.Connection, execution_id: str, *, limit: int) -> ExecutionLinks:
+    """Return which executions caused an execution, and those that it caused last, at most `limit`; not their flows."""
     causes = connection.execute(
         "SELECT caused_by, kinds FROM execution_link WHERE seq = (SELECT seq FROM execution WHERE event_id = ?)"
         " ORDER BY caused_by DESC",
@@ -452,9 +452,9 @@ def links_of(connection: apsw.Connection, execution_id: str, *, limit: int) -> s
     caused = connection.execute(
         "SELECT e.event_id, c.kinds FROM execution_link c INDEXED BY execution_link_by_cause"
         " CROSS JOIN execution e USING (seq) WHERE c.caused_by = ? ORDER BY c.seq DESC LIMIT ?",
-        (execution_id, limit),
+        (execution_id, limit + 1),
     ).fetchall()
-    return stored.StoredLinks(_links(causes), _links(caused))
+    return ExecutionLinks(_links(causes), _links(caused[:limit]), len(caused) > limit)
 
 
 def caused(connection: apsw.Connection, seqs: Collection[int]) -> set[int]:
@@ -462,11 +462,11 @@ def caused(connection: apsw.Connection, seqs: Collection[int]) -> set[int]:
     return {seq for (seq,) in _CAUSED.fetch(connection, [(seq,) for seq in seqs])}
 
 
-def _links(rows: Sequence[tuple[Any, ...]]) -> list[stored.StoredLink]:
-    return [
-        stored.StoredLink(execution_id, tuple(kind for kind, bit in LINK_BITS.items() if kinds & bit))
+def _links(rows: Sequence[tuple[Any, ...]]) -> tuple[LinkedExecution, ...]:
+    return tuple(
+        LinkedExecution(execution_id, tuple(kind for kind, bit in LINK_BITS.items() if kinds & bit))
         for execution_id, kinds in rows
-    ]
+    )
 
 
 def unconsumed_events(

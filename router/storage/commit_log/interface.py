@@ -16,6 +16,7 @@ from typing import Final, Protocol
 import attrs
 
 from flowhook.errors import ConflictError, UnavailableError
+from flowhook.model.cluster import LogServerInfo
 from router.storage.commit_log.refusals import Refusals
 
 
@@ -72,18 +73,6 @@ class LogRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class LogServer:
-    """A server that holds a replica of the log."""
-
-    name: str
-    version: str  # empty: unknown
-    current: bool  # whether it is present and up to date
-    leader: bool  # whether it leads the log's replicas
-    lag: int  # operations that it is behind
-    problem: str = ""  # what keeps it out, and what to do about it, as far as its monitoring says so; or empty
-
-
-@dataclass(frozen=True, slots=True)
 class LogStatus:
     """State of the log, for operators."""
 
@@ -91,7 +80,7 @@ class LogStatus:
     last_position: int  # 0: nothing was ever appended
     size: int  # bytes that it has
     max_size: int | None  # most bytes that it may have; None: unlimited
-    servers: tuple[LogServer, ...]  # the servers that hold it, by name
+    servers: tuple[LogServerInfo, ...]  # the servers that hold it, by name
 
 
 @dataclass(frozen=True, slots=True)

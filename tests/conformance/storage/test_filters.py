@@ -81,7 +81,7 @@ async def days(cluster, new_event):
 )
 async def test_a_condition_finds_what_meets_it(cluster, days, wanted, expected):
     found = await cluster.state.list_executions(wanted)
-    assert ([days.index(record.id) for record in found.records], found.next_before_seq) == (expected, None)
+    assert ([days.index(record.id) for record in found.records], found.next_seq) == (expected, None)
     counted = len(expected) - (wanted.min_attempts > 1 and 4 in expected)  # counts go by what is stored
     assert await cluster.state.count_executions(wanted, limit=9) == (counted, False)
 
@@ -111,10 +111,10 @@ async def test_a_list_whose_time_is_over_says_where_it_continues(cluster, new_ev
     monkeypatch.setattr(execution_list, "SCAN_SECONDS", 0)
     wanted = ExecutionFilter(statuses=(Status.FAULTED,))
     pages = [await cluster.state.list_executions(wanted)]
-    while pages[-1].next_before_seq is not None:
-        pages.append(await cluster.state.list_executions(wanted, before_seq=pages[-1].next_before_seq))
+    while pages[-1].next_seq is not None:
+        pages.append(await cluster.state.list_executions(wanted, before_seq=pages[-1].next_seq))
     assert [page.records for page in pages] == [[]] * len(pages)
-    assert [page.next_before_seq for page in pages] == [seqs[-4], seqs[-8], None]
+    assert [page.next_seq for page in pages] == [seqs[-4], seqs[-8], None]
 
 
 async def search(cluster, *attributes, **conditions):

@@ -7,7 +7,7 @@ from flowhook.events import ids
 from flowhook.model import JournalEntry, Status
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.executions import LinkKind
-from router.storage.model import Cause, Consumed, Delivered, EventReceived, Parked, StoredLinks
+from router.storage.model import Cause, Consumed, Delivered, EventReceived, Parked
 
 PARENT, OTHER = (ids.mint(7, now_ms=now_ms) for now_ms in (10, 20))
 
@@ -37,6 +37,12 @@ def receive(cluster):
     return receive
 
 
+async def links(cluster, execution_id, limit=9):
+    """Return the IDs of linked executions with the kinds of the links: of those that caused it, and that it caused."""
+    found = await cluster.state.links(execution_id, limit=limit)
+    return tuple([(each.id, each.kinds) for each in side] for side in (found.causes, found.caused))
+
+
 async def caused(cluster, execution_id=PARENT, **conditions):
     found = await cluster.state.list_executions(ExecutionFilter(caused_by=execution_id, **conditions))
     return [record.seq for record in found.records]
@@ -49,12 +55,13 @@ async def test_an_execution_is_linked_with_those_that_started_it_both_ways(clust
     seqs = await cluster.append(child, plain, joined)
     await cluster.restart()
     run, event = (LinkKind.RUN,), (LinkKind.EVENT,)
-    assert await cluster.state.links(PARENT, limit=9) == ([], [(joined.event_id, event), (child.event_id, run)])
-    assert await cluster.state.links(PARENT, limit=1) == ([], [(joined.event_id, event)])
-    assert await cluster.state.links(OTHER, limit=9) == ([], [(joined.event_id, event)])
-    assert await cluster.state.links(child.event_id, limit=9) == ([(PARENT, run)], [])
-    assert await cluster.state.links(joined.event_id, limit=9) == ([(OTHER, event), (PARENT, event)], [])
-    assert await cluster.state.links(plain.event_id, limit=9) == ([], [])
+    assert await links(cluster, PARENT) == ([], [(joined.event_id, event), (child.event_id, run)])
+    assert await links(cluster, PARENT, limit=1) == ([], [(joined.event_id, event)])
+    assert await links(cluster, OTHER) == ([], [(joined.event_id, event)])
+    assert await links(cluster, child.event_id) == ([(PARENT, run)], [])
+    assert await links(cluster, joined.event_id) == ([(OTHER, event), (PARENT, event)], [])
+    assert await links(cluster, plain.event_id) == ([], [])
+    assert [(await cluster.state.links(PARENT, limit=number)).more_caused for number in (1, 2)] == [True, False]
     assert await caused(cluster) == [seqs[2], seqs[0]]
     assert await caused(cluster, OTHER) == [seqs[2]]
     assert await caused(cluster, plain.event_id) == []
@@ -72,8 +79,8 @@ async def test_caused_executions_are_listed_in_pages_and_by_further_conditions(c
     wanted = ExecutionFilter(caused_by=PARENT)
     first = await cluster.state.list_executions(wanted, limit=4)
     assert [record.seq for record in first.records] == seqs[5:1:-1]
-    rest = await cluster.state.list_executions(wanted, before_seq=first.next_before_seq, limit=4)
-    assert ([record.seq for record in rest.records], rest.next_before_seq) == (seqs[1::-1], None)
+    rest = await cluster.state.list_executions(wanted, before_seq=first.next_seq, limit=4)
+    assert ([record.seq for record in rest.records], rest.next_seq) == (seqs[1::-1], None)
     assert await caused(cluster, flow_id="bank") == seqs[4::-2]
     assert await caused(cluster, statuses=(Status.FAULTED,)) == seqs[1::-1]
     assert await caused(cluster, unresolved=True, flow_id="shop") == [seqs[1]]
@@ -89,13 +96,13 @@ async def test_an_execution_that_received_an_event_is_linked_with_its_emitter(cl
     await cluster.restart()
     await receive(await emitted(OTHER), seqs[0])
     listen = (LinkKind.LISTEN,)
-    assert await cluster.state.links(events[0].event_id, limit=9) == ([(OTHER, listen), (PARENT, listen)], [])
-    assert await cluster.state.links(PARENT, limit=9) == (
+    assert await links(cluster, events[0].event_id) == ([(OTHER, listen), (PARENT, listen)], [])
+    assert await links(cluster, PARENT) == (
         [],
         [(events[1].event_id, (LinkKind.EVENT, LinkKind.LISTEN)), (events[0].event_id, listen)],
     )
     assert await caused(cluster) == [seqs[1], seqs[0]]
-    assert await cluster.state.links(events[2].event_id, limit=9) == ([], [])
+    assert await links(cluster, events[2].event_id) == ([], [])
 
 
 async def test_an_arrival_without_emitter_or_for_an_execution_that_ended_links_nothing(
@@ -108,7 +115,7 @@ async def test_an_arrival_without_emitter_or_for_an_execution_that_ended_links_n
     await receive(await emitted(), seqs[1])
     await cluster.state.write([EventReceived(seqs[0], 99)])
     for event in (waiting, ended):
-        assert await cluster.state.links(event.event_id, limit=9) == StoredLinks([], [])
+        assert await links(cluster, event.event_id) == ([], [])
     assert await caused(cluster) == []
 
 
@@ -120,7 +127,7 @@ async def test_of_many_emitters_the_newest_are_retained_and_what_started_the_exe
     numbers = [appended.number for appended in await cluster.log.append_inbound(arrivals)]
     for portion in (numbers[:3], numbers[3:]):
         await cluster.state.write([EventReceived(seq, number) for number in portion])
-    causes = [link.execution_id for link in (await cluster.state.links(event.event_id, limit=1)).causes]
+    causes = [link.id for link in (await cluster.state.links(event.event_id, limit=1)).causes]
     assert causes == [*emitters[:1:-1], PARENT]
     assert await caused(cluster, emitters[1]) == []
 
@@ -134,8 +141,7 @@ async def test_links_are_removed_with_the_caused_execution_and_outlive_the_causi
     assert await cluster.state.delete([seqs[1]]) == 1
     assert await caused(cluster, parent.event_id) == [seqs[3], seqs[2]]
     assert await cluster.state.expire(ended_before_ms=3_000) == 1
-    links = await cluster.state.links(children[2].event_id, limit=9)
-    assert [link.execution_id for link in links.causes] == [parent.event_id]
+    assert await links(cluster, children[2].event_id) == ([(parent.event_id, (LinkKind.RUN,))], [])
     assert await caused(cluster, parent.event_id) == [seqs[3], seqs[2]]
     assert await cluster.state.expire(ended_before_ms=6_000) == 1
     assert await caused(cluster, parent.event_id) == [seqs[3]]

@@ -17,7 +17,7 @@ from typing import Any, Final
 from nats.js.api import StreamInfo
 
 from flowhook.errors import InvalidError
-from router.storage.commit_log.interface import LogServer
+from flowhook.model.cluster import LogServerInfo
 from router.storage.commit_log.jetstream.url import LogUrl
 
 OLDEST_VERSION: Final = (2, 14)
@@ -86,7 +86,7 @@ def monitored_servers(url: LogUrl) -> dict[str, MonitoredServer]:
         return {server.name: server for server in pool.map(_ask, url.monitors) if server}
 
 
-def replicas_of(info: StreamInfo, monitored: Mapping[str, MonitoredServer] | None = None) -> list[LogServer]:
+def replicas_of(info: StreamInfo, monitored: Mapping[str, MonitoredServer] | None = None) -> list[LogServerInfo]:
     """Return the servers that hold a replica of a stream, by name, with what their monitoring says."""
     monitored = monitored or {}
     cluster = info.cluster
@@ -95,14 +95,14 @@ def replicas_of(info: StreamInfo, monitored: Mapping[str, MonitoredServer] | Non
         server = monitored.get(name)
         return (server.version, server.problem) if server else ("", "")
 
-    servers: list[LogServer] = []
+    servers: list[LogServerInfo] = []
     for peer in (cluster and cluster.replicas) or ():
         version, problem = seen(name := str(peer.name))
         current = bool(peer.current) and not peer.offline
-        servers.append(LogServer(name, version, current, leader=False, lag=peer.lag or 0, problem=problem))
+        servers.append(LogServerInfo(name, version, current, leader=False, lag=peer.lag or 0, problem=problem))
     if cluster and cluster.leader:
         version, _ = seen(cluster.leader)
-        servers.append(LogServer(cluster.leader, version, current=True, leader=True, lag=0))
+        servers.append(LogServerInfo(cluster.leader, version, current=True, leader=True, lag=0, problem=""))
     return sorted(servers, key=lambda server: server.name)
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from structlog.testing import capture_logs
 
+from flowhook.model.cluster import LogServerInfo
 from flowhook.process.process_state import ProcessState
 from router.cluster.watches import SERVERS, LogServerWatch
-from router.storage.commit_log.interface import LogServer, LogStatus
+from router.storage.commit_log.interface import LogStatus
 
 FULL = "its disk is full"
 
 
 def status(**changes):
     """Return the state of a log of three servers; `changes` are those of the second one."""
-    servers = [LogServer(f"nats-{number}", "2.15", current=True, leader=number == 1, lag=0) for number in (1, 2, 3)]
-    servers[1] = LogServer(
-        **{"name": "nats-2", "version": "2.15", "current": True, "leader": False, "lag": 0} | changes
-    )
+    servers = [LogServerInfo(f"nats-{number}", "2.15", True, number == 1, 0, "") for number in (1, 2, 3)]
+    servers[1] = replace(servers[1], **changes)
     return LogStatus(1, 9, 100, None, tuple(servers))
 
 

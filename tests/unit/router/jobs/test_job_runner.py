@@ -17,8 +17,8 @@ from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.jobs import ItemOutcome, JobAction, JobSpec, JobState
 from router.jobs import job_runner
 from router.jobs.job_runner import CATCH_UP_SECONDS, ItemResult, JobRun, JobRunner, Pace
-from router.storage.jobs import ExecutionWalk, NewJob
-from router.storage.model import NewEvent
+from router.storage.jobs import NewJob
+from router.storage.model import ExecutionPage, NewEvent
 from router.storage.storage import open_storage
 
 SPEC = JobSpec(JobAction.REPLAY, ExecutionFilter(flow_id="f"), rate=1000)
@@ -73,7 +73,7 @@ class World:
     async def next(self, _wanted, *, after_seq, last_seq, limit):
         found = [seq for seq in self.unreplayed if after_seq < seq <= last_seq]
         records = [_record(seq) for seq in found[:limit]]
-        return ExecutionWalk(records, found[limit - 1] if len(found) > limit else None)
+        return ExecutionPage(records, found[limit - 1] if len(found) > limit else None)
 
     async def perform(self, job_id, _spec, item, *, repeated):
         if self.refusals:

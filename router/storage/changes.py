@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -190,7 +191,6 @@ _UPSERT_RESOLUTION = BatchStatement(
     3,
 )
 
-
 _INSERT_TURN = BatchStatement.insert("kept_turn", "seq", "ON CONFLICT DO NOTHING")
 _DELETE_TURN = BatchStatement("DELETE FROM kept_turn WHERE seq IN ({rows})")
 
@@ -199,6 +199,7 @@ class _ChangeRows:
     """The merged changes of a transaction, as rows for each statement."""
 
     def __init__(self) -> None:
+        self._as_they_are: defaultdict[type[stored.StateChange], list[Any]] = defaultdict(list)
         self._progress: dict[int, tuple[int, int, int]] = {}
         self._terms: dict[int, int] = {}
         self._parked: dict[int, tuple[int, int, int, int | None, int]] = {}
@@ -209,22 +210,18 @@ class _ChangeRows:
         self._replies: list[stored.Replied] = []
         self._outcomes: list[tuple[Any, ...]] = []
         self._schedules: dict[str, stored.Scheduled] = {}
-        self.rates: list[stored.RateReserved] = []
-        self.grouped: list[stored.GroupLeft] = []
         self._subscriptions: dict[int, tuple[bytes | None, bytes | None, str | None]] = {}
         self._delivered: list[tuple[int]] = []
-        self.consumed: list[stored.Consumed] = []
-        self.received: list[stored.EventReceived] = []
         self._recorded: list[stored.LifecycleRecorded] = []
         self._begun: set[int] = set()
-        self.published: list[stored.LifecyclePublished] = []
         self._resolved: dict[int, stored.Resolved] = {}
-        self.turns: list[stored.TurnKept | stored.TurnReleased] = []
-        self.interrupted: list[stored.AttemptInterrupted] = []
-        self.refunded: list[stored.AttemptRefunded] = []
+        self._turns: dict[int, bool] = {}  # whether each execution keeps its own
 
     def merge(self, change: stored.StateChange) -> None:
         _MERGES[type(change)](self, change)
+
+    def collect(self, change: stored.StateChange) -> None:
+        self._as_they_are[type(change)].append(change)
 
     def move(self, change: stored.Started | stored.Requeued | stored.Suspended | stored.Resumed) -> None:
         seq = change.seq
@@ -286,9 +283,12 @@ class _ChangeRows:
     def resolve(self, change: stored.Resolved) -> None:
         self._resolved[change.seq] = change
 
+    def turn(self, change: stored.TurnKept | stored.TurnReleased) -> None:
+        self._turns[change.seq] = isinstance(change, stored.TurnKept)
+
     def write(self, connection: apsw.Connection, next_number: int) -> int:
         """Write the merged changes; lifecycle events are numbered from `next_number` on. Return the next number."""
-        ends = self._ends
+        ends, collected = self._ends, self._as_they_are
         if self._delivered:
             # delivered entries come after stored ones, and after earlier ones of this transaction
             last: dict[int, int] = dict(_LAST_INDEX.fetch(connection, self._delivered))
@@ -300,7 +300,7 @@ class _ChangeRows:
         _INSERT_LIFECYCLE.run(
             connection, [(*event, number) for number, event in enumerate(self._recorded, next_number)]
         )
-        _DELETE_LIFECYCLE.run(connection, self.published)
+        _DELETE_LIFECYCLE.run(connection, collected[stored.LifecyclePublished])
         _INSERT_JOURNAL.run(connection, self._journal)
         compactions = list(self._compactions.items())
         for statement in (_KEEP_HISTORY, _TRIM_HISTORY, COMPACT_JOURNAL):
@@ -313,21 +313,18 @@ class _ChangeRows:
         subscriptions = self._subscriptions.items()
         _UPSERT_SUBSCRIPTIONS.run(connection, [(seq, *row) for seq, row in subscriptions if row != _NOTHING])
         _DELETE_SUBSCRIPTIONS.run(connection, [(seq,) for seq, row in subscriptions if row == _NOTHING])
-        if self.received:
-            insert_emitters(connection, self.received)
-        _DELETE_INBOUND.run(connection, self.consumed)
-        if self.interrupted or self.refunded:
-            write_attempts(connection, self.interrupted, self.refunded)
+        insert_emitters(connection, collected[stored.EventReceived])
+        _DELETE_INBOUND.run(connection, collected[stored.Consumed])
+        write_attempts(connection, collected[stored.AttemptInterrupted], collected[stored.AttemptRefunded])
         _INSERT_REPLY.run(connection, self._replies)
         _INSERT_OUTCOME.run(connection, self._outcomes)
         _UPDATE_ENDED.run(connection, list(ends.values()))
         _UPSERT_SCHEDULE.run(connection, list(self._schedules.values()))
-        _UPSERT_RATE.run(connection, self.rates)
-        if self.grouped:
-            _write_groups(connection, self.grouped)
+        _UPSERT_RATE.run(connection, collected[stored.RateReserved])
+        _write_groups(connection, collected[stored.GroupLeft])
         _UPSERT_RESOLUTION.run(connection, list(self._resolved.values()))
-        if self.turns:
-            _write_turns(connection, self.turns)
+        _INSERT_TURN.run(connection, [(seq,) for seq, keeps in self._turns.items() if keeps])
+        _DELETE_TURN.run(connection, [(seq,) for seq, keeps in self._turns.items() if not keeps])
         return next_number + len(self._recorded)
 
 
@@ -344,37 +341,30 @@ def _write_groups(connection: apsw.Connection, changes: Sequence[stored.GroupLef
     )
 
 
-def _write_turns(connection: apsw.Connection, changes: Sequence[stored.TurnKept | stored.TurnReleased]) -> None:
-    kept = {change.seq: isinstance(change, stored.TurnKept) for change in changes}
-    _INSERT_TURN.run(connection, [(seq,) for seq, keeps in kept.items() if keeps])
-    _DELETE_TURN.run(connection, [(seq,) for seq, keeps in kept.items() if not keeps])
-
-
 _MOVES: Final = {
     stored.Started: CODES[Status.RUNNING],
     stored.Requeued: PENDING,
     stored.Suspended: CODES[Status.SUSPENDED],
     stored.Resumed: PENDING,
 }
+_COLLECTED: Final = (
+    *(stored.LifecyclePublished, stored.Consumed, stored.EventReceived, stored.AttemptInterrupted),
+    *(stored.AttemptRefunded, stored.GroupLeft, stored.RateReserved),
+)
+"""Changes that are rows of their statements as they are."""
 _MERGES: Final[dict[type[stored.StateChange], Callable[[_ChangeRows, Any], None]]] = {
     **dict.fromkeys(_MOVES, _ChangeRows.move),
+    **dict.fromkeys(_COLLECTED, _ChangeRows.collect),
     stored.Parked: _ChangeRows.park,
     stored.Delivered: _ChangeRows.deliver,
     stored.Journaled: _ChangeRows.journalise,
     stored.Replied: _ChangeRows.reply,
     stored.Ended: _ChangeRows.end,
     stored.LifecycleRecorded: _ChangeRows.record,
-    stored.LifecyclePublished: lambda rows, change: rows.published.append(change),
-    stored.Consumed: lambda rows, change: rows.consumed.append(change),
-    stored.EventReceived: lambda rows, change: rows.received.append(change),
-    stored.AttemptInterrupted: lambda rows, change: rows.interrupted.append(change),
-    stored.AttemptRefunded: lambda rows, change: rows.refunded.append(change),
     stored.Scheduled: _ChangeRows.schedule,
-    stored.GroupLeft: lambda rows, change: rows.grouped.append(change),
-    stored.RateReserved: lambda rows, change: rows.rates.append(change),
     stored.Resolved: _ChangeRows.resolve,
-    stored.TurnKept: lambda rows, change: rows.turns.append(change),
-    stored.TurnReleased: lambda rows, change: rows.turns.append(change),
+    stored.TurnKept: _ChangeRows.turn,
+    stored.TurnReleased: _ChangeRows.turn,
 }
 
 

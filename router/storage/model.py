@@ -287,17 +287,17 @@ class UnfinishedExecution(NamedTuple):
     flow_revision: int
     attempts: int  # as in the last change of its state
     term: int = 0  # the greatest term of any change; leases of earlier terms are void
-    status: Status = Status.PENDING
     wake_at_ms: int | None = None  # Unix time to wake it, if it is waiting for a time; else None
     order_key: str = ""
-    retries: bool = False  # whether it waits for another try of what failed
-    subscriptions: tuple[Subscription, ...] = ()  # events and ends it is waiting for, if it is waiting
-    shaping: ShapingKeys | None = None
-    destinations: tuple[str, ...] = ()  # origins that are down, which it is about to call, if it is waiting
     receive_time_ms: int = 0
     replay_root: str = ""  # of a replay: the execution that the first of chained replays replayed
     retry_destination: str = ""  # where the call failed that is tried again next, if it waits for that
     retry_key: str = ""  # key of the journal entry that ends this wait
+    status: Status = Status.PENDING
+    retries: bool = False  # whether it waits for another try of what failed
+    subscriptions: tuple[Subscription, ...] = ()  # events and ends it is waiting for, if it is waiting
+    shaping: ShapingKeys | None = None
+    destinations: tuple[str, ...] = ()  # origins that are down, which it is about to call, if it is waiting
 
 
 class KeptTurn(NamedTuple):

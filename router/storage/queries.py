@@ -80,9 +80,9 @@ def unfinished(
 ) -> list[stored.UnfinishedExecution]:
     """Return executions that have not ended, by ascending `seq`."""
     rows = connection.execute(
-        "SELECT e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts, e.term,"
-        " e.status, CASE e.status WHEN ?1 THEN e.wake_time_ms END, coalesce(e.order_key, ''),"
-        " w.retry IS NOT NULL, w.content, e.shaping, w.destinations, e.receive_time_ms, coalesce(e.replay_root, ''),"
+        "SELECT w.retry IS NOT NULL, w.content, e.shaping, w.destinations, e.status,"
+        " e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts, e.term, CASE e.status WHEN ?1 THEN e.wake_time_ms"
+        " END, coalesce(e.order_key, ''), e.receive_time_ms, coalesce(e.replay_root, ''),"
         " coalesce(json_extract(CAST(w.retry AS TEXT), '$[0].destination'), ''),"
         " coalesce(json_extract(CAST(w.retry AS TEXT), '$[4][0]'), '')"
         " FROM execution e JOIN flow_key k ON k.key = e.flow"
@@ -91,31 +91,15 @@ def unfinished(
         (WAITING, UNENDED, after_seq, limit),
     )
     return [
-        stored.UnfinishedExecution._make(
-            (
-                *(*row, STATUSES[status], wake_at_ms, order_key, bool(retries), load_subscriptions(waits_for)),
-                None if shaping is None else ShapingKeys.unpack(shaping),
-                tuple((origins or "").split()),
-                received_ms,
-                root,
-                failed_at,
-                retry_key,
-            )
-        )
-        for (
+        stored.UnfinishedExecution(
             *row,
-            status,
-            wake_at_ms,
-            order_key,
-            retries,
-            waits_for,
-            shaping,
-            origins,
-            received_ms,
-            root,
-            failed_at,
-            retry_key,
-        ) in rows
+            status=STATUSES[status],
+            retries=bool(retries),
+            subscriptions=load_subscriptions(waits_for),
+            shaping=None if shaping is None else ShapingKeys.unpack(shaping),
+            destinations=tuple((origins or "").split()),
+        )
+        for retries, waits_for, shaping, origins, status, *row in rows
     ]
 
 

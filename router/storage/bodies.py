@@ -18,7 +18,6 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from io import FileIO
 from typing import Final, NamedTuple, ParamSpec, TypeVar
@@ -32,28 +31,15 @@ from router.storage.errors import StorageError, translate
 
 SYNC_BYTES: Final = 16 * limits.MIB
 """Bytes written between two syncs: one large sync at the end would delay the commits of events."""
-
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
 THREADS: Final = 4
-_invalid: Final = partial(InvalidError, reason="UPLOAD_INVALID")
 """Threads that write and read bodies and large payloads; more of them do not make a disk faster.
 
 They are not those of the event loop's default executor: an object store without a quorum may occupy all of them.
 """
+_invalid: Final = partial(InvalidError, reason="UPLOAD_INVALID")
 
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """A body that waits for its event."""
-
-    flow_id: str
-    stored: StoredBody
-    since: float  # time on the event loop's clock
-    seat: Seat  # what it takes of the limit of its kind
-    claims: int = 0  # number of events naming it that are being appended
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class BodyStore:
@@ -64,7 +50,7 @@ class BodyStore:
         self._loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="storage-body")
         self._under_way: set[BodyUpload] = set()
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, BodyUpload] = {}
         self._closed = False
 
     async def begin(self, flow_id: str, size: int | None, seat: Seat) -> BodyUpload:
@@ -82,20 +68,21 @@ class BodyStore:
             raise
         return upload
 
-    def waiting(self, body_id: str, flow_id: str) -> StoredBody | None:
+    def waiting(self, body_id: str, flow_id: str) -> BodyUpload | None:
+        """Return the completed upload of a waiting body of the flow; None if absent."""
         found = self._waiting.get(body_id)
-        return None if found is None or found.flow_id != flow_id else found.stored
+        return None if found is None or found.flow_id != flow_id else found
 
     def size_of(self, body_id: str) -> int:
         """Return the size of a body that is claimed."""
-        return self._waiting[body_id].stored.size
+        return self._waiting[body_id].size
 
     def discard(self, body_id: str, flow_id: str) -> None:
         """Remove a waiting body of the flow, unless an event that names it is being appended."""
-        found = self._waiting.get(body_id)
-        if found is not None and found.flow_id == flow_id and not found.claims:
-            self._forget(found.stored)
-            self.later(self.directory.remove, [body_file(body_id)])
+        found = self.waiting(body_id, flow_id)
+        if found is not None and not found.claims:
+            self._forget(found)
+            self.later(self.directory.remove, [found.name])
 
     async def open(self, body_id: str) -> BodyReader | None:
         """Open a body that an event names; None when it was removed."""
@@ -108,9 +95,9 @@ class BodyStore:
     def sweep(self, *, seconds: float) -> int:
         """Remove bodies that have been waiting for longer than `seconds`, and return their number."""
         before = self._loop.time() - seconds
-        old = [each for each in self._waiting.values() if each.since <= before and not each.claims]
+        old = [each for each in self._waiting.values() if each.finished_at <= before and not each.claims]
         for each in old:
-            self.discard(each.stored.id, each.flow_id)
+            self.discard(each.id, each.flow_id)
         return len(old)
 
     def claim(self, body_id: str, flow_id: str) -> bool:
@@ -118,11 +105,10 @@ class BodyStore:
 
         Call `settle`, unless the result is unknown.
         """
-        found = self._waiting.get(body_id)
-        if found is None or found.flow_id != flow_id:
-            return False
-        found.claims += 1
-        return True
+        found = self.waiting(body_id, flow_id)
+        if found is not None:
+            found.claims += 1
+        return found is not None
 
     def settle(self, body_id: str, *, named: bool, needed: bool = False) -> None:
         """Release a claim, with the result of the append: whether an event that names the body was stored.
@@ -134,19 +120,20 @@ class BodyStore:
             return
         found.claims -= 1
         if named:
-            self._forget(found.stored)
+            self._forget(found)
         elif not needed:
             self.discard(body_id, found.flow_id)
 
-    def _forget(self, stored: StoredBody) -> None:
+    def _forget(self, body: BodyUpload) -> None:
         """Remove a body from the waiting ones; its file stays."""
-        self._waiting.pop(stored.id).seat.release()
-        self.directory.settle([body_file(stored.id)])
+        self._waiting.pop(body.id).seat.release()
+        self.directory.settle([body.name])
 
-    def finished(self, upload: BodyUpload, stored: StoredBody) -> None:
+    def finished(self, upload: BodyUpload) -> None:
         """Turn a completed upload into a waiting body."""
         self._under_way.discard(upload)
-        self._waiting[stored.id] = _Waiting(upload.flow_id, stored, self._loop.time(), upload.seat)
+        upload.finished_at = self._loop.time()
+        self._waiting[upload.id] = upload
 
     def aborted(self, upload: BodyUpload) -> bool:
         """Remove an upload from those under way; false when it was not one of them."""
@@ -186,12 +173,14 @@ class BodyUpload:
     def __init__(self, bodies: BodyStore, flow_id: str, size: int | None, seat: Seat) -> None:
         self._bodies = bodies
         self._directory = bodies.directory
-        self._id = secrets.token_hex(16)
-        self._name = body_file(self._id)
+        self.id = secrets.token_hex(16)
+        self.name = body_file(self.id)
         self._expected = size
-        self._size = 0
+        self.size = 0
         self.flow_id = flow_id
         self.seat = seat
+        self.finished_at = 0.0  # time on the event loop's clock, from which on it waits for its event
+        self.claims = 0  # number of events naming it that are being appended
         self._descriptor = -1
         self._hash = hashlib.sha256()
         self._unsynced = 0
@@ -206,12 +195,12 @@ class BodyUpload:
             InvalidError: the body is longer than declared, or than the limit (`UPLOAD_INVALID`).
             ExhaustedError: the caller has its share of the limit that the body takes bytes of.
         """
-        size = self._size + len(data)
+        size = self.size + len(data)
         if size > (self._expected or limits.MAX_STREAMED_BODY_BYTES):
             raise _invalid("the body is longer than announced, or than a body may be")
         if self._expected is None:
             self.seat.resize(size)
-        self._size = size
+        self.size = size
         await self._bodies.run(self._append, data)
 
     async def finish(self) -> StoredBody:
@@ -220,10 +209,10 @@ class BodyUpload:
         Raises:
             InvalidError: it is empty, or shorter than declared (`UPLOAD_INVALID`).
         """
-        if not self._size or self._expected not in (None, self._size):
+        if not self.size or self._expected not in (None, self.size):
             raise _invalid("the body is empty, or shorter than announced")
-        stored = StoredBody(self._id, self._size, await self._bodies.run(self._complete_file))
-        self._bodies.finished(self, stored)
+        stored = StoredBody(self.id, self.size, await self._bodies.run(self._complete_file))
+        self._bodies.finished(self)
         return stored
 
     def discard(self) -> None:
@@ -235,7 +224,7 @@ class BodyUpload:
     def create(self) -> None:
         """Create the file; blocks, and may raise OSError, or StorageError if there is no room (`STORAGE_FULL`)."""
         with self._writing():
-            path = self._directory.prepare(self._name)
+            path = self._directory.prepare(self.name)
             check_room(path.parent, self._expected or 0)
             self._descriptor = open_private(path, os.O_WRONLY | os.O_EXCL)
 
@@ -249,16 +238,16 @@ class BodyUpload:
             if self._unsynced >= SYNC_BYTES:
                 os.fdatasync(self._descriptor)
                 self._unsynced = 0
-                check_room(self._directory.path(self._name).parent, 0)
+                check_room(self._directory.path(self.name).parent, 0)
 
     def _complete_file(self) -> bytes:
         with self._writing():
             os.fsync(self._descriptor)
-            sync(self._directory.path(self._name).parent)
+            sync(self._directory.path(self.name).parent)
             self._close()
             self._complete = True
             digest = self._hash.digest()
-        self._directory.publish(self._name)
+        self._directory.publish(self.name)
         with self._writing():
             return digest
 
@@ -268,9 +257,9 @@ class BodyUpload:
             self._removed = True
             self._close()
         if self._complete:
-            self._directory.remove([self._name])
+            self._directory.remove([self.name])
         else:
-            self._directory.remove_file(self._name)
+            self._directory.remove_file(self.name)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

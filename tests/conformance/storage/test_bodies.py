@@ -49,7 +49,7 @@ def read(cluster):
 async def test_a_body_is_kept_as_it_came_with_its_size_and_hash(cluster, store, read, new_event):
     stored = await store()
     assert (stored.size, stored.sha256) == (len(WHOLE), hashlib.sha256(WHOLE).digest())
-    assert cluster.storage.bodies.waiting(stored.id, "shop") == stored
+    assert cluster.storage.bodies.waiting(stored.id, "shop").id == stored.id
     event = new_event(body=stored.id)
     assert await cluster.log.append([event]) == [Appended(1)]
     assert cluster.storage.bodies.waiting(stored.id, "shop") is None
@@ -178,6 +178,6 @@ async def test_what_waited_for_too_long_is_swept_and_nothing_else(cluster, taken
 async def test_only_who_knows_the_flow_discards_a_body(cluster, store):
     stored = await store()
     cluster.storage.bodies.discard(stored.id, "bank")
-    assert cluster.storage.bodies.waiting(stored.id, "shop") == stored
+    assert cluster.storage.bodies.waiting(stored.id, "shop").id == stored.id
     cluster.storage.bodies.discard(stored.id, "shop")
     assert cluster.storage.bodies.waiting(stored.id, "shop") is None

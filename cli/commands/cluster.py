@@ -22,7 +22,7 @@ from operations import table
 
 if TYPE_CHECKING:
     from flowhook.client import Client
-    from router.storage.replicated.log_sealing import LogSealed
+    from router.storage.replicated.rewriting import LogSealed
 
 app = typer.Typer(help="Look at the routers and the replicated log, and repair it.", no_args_is_help=True)
 HEARTBEAT_SECONDS: Final = 2.0  # for how long running routers are looked for; each sends two heartbeats a second
@@ -122,7 +122,7 @@ def _rebuild_log(
     """Make a lost log anew of a router's view, while no router runs: after LOG_REPLACED, and only then."""
     from flowhook.process import logs
     from router.storage.commit_log import jetstream
-    from router.storage.replicated.rebuilding import LogRebuilding
+    from router.storage.replicated.rewriting import LogRebuilding
     from router.storage.replicated.view import View
 
     storage = log_url("--storage", storage)
@@ -178,7 +178,7 @@ def _seal_log(url: str, directory: Path, creds_file: Path | None, ca_file: Path 
     from router.storage.commit_log import jetstream
     from router.storage.commit_log.seals import is_sealed
     from router.storage.encryption import key_fingerprint, require_secrets_key
-    from router.storage.replicated.log_sealing import LogSealing
+    from router.storage.replicated.rewriting import LogSealing
 
     settings, keys = router_settings(directory), cluster_keys(directory)
     key = require_secrets_key(settings.data_dir, settings.secrets_key)

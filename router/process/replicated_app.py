@@ -41,7 +41,7 @@ from router.storage.commit_log.refusals import Refusals, RefusedKind
 from router.storage.commit_log.seals import ClusterKeys
 from router.storage.encryption import KEY_FILE, key_fingerprint, require_secrets_key
 from router.storage.errors import translate
-from router.storage.replicated.rebuilding import FORMAT_FACT, KEY_FACT, LOG_FACT
+from router.storage.replicated.rewriting import FORMAT_FACT, KEY_FACT, LOG_FACT
 from router.storage.replicated.view import View
 from router.storage.schema import FORMAT_VERSION
 from router.storage.storage import DataLock

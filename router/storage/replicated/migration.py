@@ -29,7 +29,7 @@ from router.storage.commit_log.interface import LogTrimmedError, ReplicatedLog
 from router.storage.errors import translate
 from router.storage.formats import migrate_file
 from router.storage.replicated.follower import Follower
-from router.storage.replicated.rebuilding import refuse_routers
+from router.storage.replicated.rewriting import refuse_routers
 from router.storage.replicated.snapshots import SnapshotStore, copy_view, working_directory
 from router.storage.replicated.view import LOCAL_TABLES, View, ViewPosition
 from router.storage.schema import STATUSES, connect_writer

@@ -14,8 +14,8 @@ from support.stored_executions import populate
 
 from router.storage.commit_log import jetstream
 from router.storage.limits import REPLICATED_LIMITS
-from router.storage.replicated.rebuilding import FORMAT_FACT, LOG_FACT
 from router.storage.replicated.recorder import LogRecorder
+from router.storage.replicated.rewriting import FORMAT_FACT, LOG_FACT
 from router.storage.replicated.snapshots import SnapshotStore
 from router.storage.replicated.view import View
 from router.storage.schema import FORMAT_VERSION

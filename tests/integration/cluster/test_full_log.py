@@ -13,7 +13,7 @@ from support.systems import document
 from flowhook.errors import UnavailableError
 from flowhook.model import Status
 from router.cluster import member
-from router.storage.replicated import snapshot_schedule
+from router.storage.replicated import snapshots
 from router.storage.replicated.snapshots import SnapshotStore
 
 WORK = 5
@@ -37,8 +37,8 @@ def object_store(monkeypatch):
 
     monkeypatch.setattr(SnapshotStore, "make", make_or_fail)
     monkeypatch.setattr(member, "SNAPSHOT_CHECK_SECONDS", 0.02)
-    monkeypatch.setattr(snapshot_schedule, "RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(snapshot_schedule, "CROWDED_SECONDS", 0.1)
+    monkeypatch.setattr(snapshots, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(snapshots, "CROWDED_SECONDS", 0.1)
     return works
 
 

@@ -16,8 +16,8 @@ from flowhook.events import ids
 from router.storage.limits import REPLICATED_LIMITS
 from router.storage.model import NewEvent
 from router.storage.replicated.follower import Follower
-from router.storage.replicated.rebuilding import LogRebuilding
 from router.storage.replicated.recorder import LogRecorder
+from router.storage.replicated.rewriting import LogRebuilding
 from router.storage.replicated.snapshots import SnapshotStore
 from router.storage.replicated.view import View
 from router.storage.schema import FORMAT_VERSION

@@ -9,8 +9,7 @@ from structlog.testing import capture_logs
 
 from flowhook.errors import UnavailableError
 from flowhook.limits import MIB
-from router.storage.replicated.snapshot_schedule import SnapshotSchedule, SnapshotTask
-from router.storage.replicated.snapshots import SnapshotMade
+from router.storage.replicated.snapshots import SnapshotMade, SnapshotSchedule, SnapshotTask
 
 
 @pytest.fixture

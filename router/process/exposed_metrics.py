@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final
-
-import attrs
-
-from flowhook.errors import FlowhookError
-from flowhook.model.cluster import StorageUsage
 from flowhook.process.metrics import Reading
 from flowhook.security.token_verifier import TokenVerifier
 from router.bodies.body_streams import UploadReceiver
@@ -21,37 +13,6 @@ from router.storage.storage import Storage
 from router.triggers.cron_scheduler import CronScheduler
 from router.triggers.silence_watch import SilenceWatch
 
-MEASURE_SECONDS: Final = 60.0  # between two measurements of what storage takes, which look at many files
-
-
-@attrs.define(eq=False, repr=False)
-class StorageReadings:
-    """What storage takes on the disk, measured at the start and, while anybody asks, every `MEASURE_SECONDS`."""
-
-    _usage: Callable[[], Awaitable[StorageUsage]]
-    _found: StorageUsage | None = attrs.field(init=False, default=None)
-    _asked: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
-
-    async def run(self) -> None:
-        while True:
-            try:
-                self._found = await self._usage()
-            except FlowhookError:  # others report it
-                self._found = None
-            await asyncio.sleep(MEASURE_SECONDS)
-            self._asked.clear()
-            await self._asked.wait()
-
-    def bytes_by_kind(self) -> list[tuple[tuple[str], float]]:
-        self._asked.set()
-        found = self._found
-        if found is None:
-            return []
-        return by_label({"database": found.database_bytes, "wal": found.wal_bytes, "blobs": found.file_bytes})
-
-    def disk(self, name: str) -> list[tuple[tuple[()], float]]:
-        return [] if self._found is None else [((), getattr(self._found, name))]
-
 
 def expose_shard(
     *,
@@ -62,13 +23,22 @@ def expose_shard(
     silence_watch: SilenceWatch,
     jobs: JobRunner,
     verifier: TokenVerifier,
-) -> StorageReadings:
-    """Expose the metrics of a shard; the caller runs the result, which measures the storage."""
+) -> None:
+    """Expose the metrics of a shard; what storage takes is read from its last measurement, one a minute at least."""
     parts, shard, metrics, writer = runtime.parts, runtime.shard, runtime.parts.metrics, storage.writer
-    outages, runners, queues, usage = parts.outages, parts.runners, QueueReadings(parts), StorageReadings(storage.usage)
+    outages, runners, queues = parts.outages, parts.runners, QueueReadings(parts)
 
     def credit() -> Reading:
         return [((each.runner_id,), shard.runners.credit(each.runner_id)) for each in runners]
+
+    def storage_bytes() -> Reading:
+        found = storage.measured
+        if found is None:
+            return []
+        return by_label({"database": found.database_bytes, "wal": found.wal_bytes, "blobs": found.file_bytes})
+
+    def disk(name: str) -> Reading:
+        return [] if storage.measured is None else [((), getattr(storage.measured, name))]
 
     metrics.expose(
         {
@@ -83,13 +53,12 @@ def expose_shard(
             "flowhook_token_expiry_timestamp_seconds": lambda: by_label(verifier.expiries()),
             "flowhook_storage_commit_duration_seconds": lambda: writer.commit_seconds,
             "flowhook_storage_commit_batch_writes": lambda: writer.commit_writes,
-            "flowhook_storage_bytes": usage.bytes_by_kind,
-            "flowhook_disk_free_bytes": lambda: usage.disk("free_bytes"),
-            "flowhook_disk_size_bytes": lambda: usage.disk("disk_bytes"),
+            "flowhook_storage_bytes": storage_bytes,
+            "flowhook_disk_free_bytes": lambda: disk("free_bytes"),
+            "flowhook_disk_size_bytes": lambda: disk("disk_bytes"),
             "flowhook_router_buffered_events": lambda: runtime.events.buffered,
             "flowhook_router_schedules": lambda: len(cron_scheduler),
             "flowhook_router_uploads": lambda: uploads.under_way,
             "flowhook_router_upload_bytes": lambda: uploads.bytes,
         }
     )
-    return usage

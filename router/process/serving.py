@@ -242,7 +242,7 @@ class OwnedShard:
         ):
             add_service(server, servicer)
         enable_reflection(server)
-        usage = expose_shard(
+        expose_shard(
             runtime=runtime,
             storage=storage,
             cron_scheduler=cron_scheduler,
@@ -257,7 +257,6 @@ class OwnedShard:
         upkeep = (
             self._watch_health(health_service),
             self._save_uses(),
-            usage.run(),
             cron_scheduler.run(),
             join_trigger.run(),
             silence_watch.run(),

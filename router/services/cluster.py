@@ -34,7 +34,6 @@ from router.scheduling.shard import Shard
 
 # size of reported metrics up to which they are checked at once, in some milliseconds
 INLINE_BYTES: Final = 16 * limits.KIB
-MEASURE_SECONDS: Final = 10.0  # age up to which a measurement of the storage is used again: it looks at many files
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -50,8 +49,6 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
     _now_ms: Callable[[], int]  # the clock that others compare theirs with, Unix time in ms
     _shared: RouterLimits  # what callers share
     _clock: Callable[[], float] = time.monotonic  # in seconds
-    _measuring: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)
-    _measured: tuple[float, pb.StorageUsage] | None = attrs.field(init=False, default=None)
     # when routers that were dismissed had been heard last, by name; as many as there are routers
     _dismissed: dict[str, float] = attrs.field(init=False, factory=dict)
     _processes: ProcessReports = attrs.field(init=False)
@@ -98,7 +95,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         response.backlog.waiting, response.backlog.suspended = core.waiting, core.suspended
         response.backlog.limit = self._total_backlog
         if request.with_storage:
-            response.storage.CopyFrom(await self._storage())
+            response.storage.CopyFrom(to_proto(await self._usage(), pb.StorageUsage))
         return response
 
     @unary_rpc
@@ -115,13 +112,6 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
             raise process_alive(name)
         else:
             self._dismissed[name] = self._clock() - silence
-
-    async def _storage(self) -> pb.StorageUsage:
-        """Return what was measured at most `MEASURE_SECONDS` ago."""
-        async with self._measuring:
-            if self._measured is None or self._clock() - self._measured[0] > MEASURE_SECONDS:
-                self._measured = self._clock(), to_proto(await self._usage(), pb.StorageUsage)
-            return self._measured[1]
 
     def _add_address_problem(self, own: pb.Process) -> None:
         """Add to the description of this router, the owner, who can't call it; it is not ready if most can't."""

@@ -89,6 +89,7 @@ it has held the GIL for this long. With the default of 5 ms, transactions were m
 (bench/storage.py --busy 1); with this value, a millisecond.
 """
 
+USAGE_SECONDS: Final = 10.0  # age up to which a measurement is used again: it looks at many files
 MAX_FILES: Final = 100_000  # files beside the database that are looked at, which takes about half a second
 
 
@@ -214,6 +215,10 @@ class Storage:
         self._wiping = Wiping(path, self.writer.run_between)
         self._checkpoints = Checkpoints(path, connection, self.writer.run_between)
         self._upkeep: list[asyncio.Task[None]] = []
+        self.measured: StorageUsage | None = None
+        """What `usage` found last; None: nothing yet, or the files can't be looked at."""
+        self._measured_at = 0.0
+        self._measuring = asyncio.Lock()
         self._owner: ShardState | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -253,10 +258,16 @@ class Storage:
         return self._owner
 
     async def usage(self) -> StorageUsage:
-        try:
-            return await asyncio.to_thread(measure, self._path, self._path.parent / "blobs")
-        except OSError as error:
-            raise translate(error) from error
+        """Return what the data takes on the disk, at most `USAGE_SECONDS` old."""
+        async with self._measuring:
+            if self.measured is None or time.monotonic() - self._measured_at > USAGE_SECONDS:
+                try:
+                    measured = await asyncio.to_thread(measure, self._path, self._path.parent / "blobs")
+                except OSError as error:
+                    self.measured = None
+                    raise translate(error) from error
+                self.measured, self._measured_at = measured, time.monotonic()
+            return self.measured
 
     async def healthy(self) -> bool:
         if self._closing is None and not self.writer.failing and not self._append.full:

@@ -6,7 +6,6 @@ reads at most `limit` rows, or one for each flow.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 from itertools import islice
 from typing import Final, NamedTuple
@@ -37,7 +36,6 @@ class RecentActivity(NamedTuple):
 
 
 MAX_SECONDS: Final = 5.0  # time that `recent` may take: with a cold cache it may read from many places of the disk
-PROGRESS_STEPS: Final = 10_000  # steps of SQLite's virtual machine between two looks at the clock, about a millisecond
 _ACCEPTED = """
 SELECT k.flow_id, c.minute, c.number FROM (
   SELECT flow, max(receive_time_ms, ?4) / 60000 AS minute, count(*) AS number FROM execution NOT INDEXED
@@ -79,7 +77,7 @@ def recent(
     """Return how many executions of each flow were accepted, and ended, in each recent minute.
 
     Args:
-        connection: of a reader; it is interrupted after `MAX_SECONDS`.
+        connection: of a reader.
         since_ms: Unix time from which they are wanted.
         until_seq: executions with a greater sequence number are not counted as accepted.
         ended_before_ms: Unix time; executions that ended at it or later are not counted as ended.
@@ -87,34 +85,29 @@ def recent(
         counted_seq: executions up to this one are not counted as accepted, and all others are, whenever they were
             received; 0: those that were received from `since_ms` on.
     """
-    deadline = time.monotonic() + MAX_SECONDS
-    connection.set_progress_handler(lambda: time.monotonic() > deadline, PROGRESS_STEPS)
-    try:
-        after_seq = max(until_seq - limit, counted_seq)
-        if after_seq > counted_seq:
-            first: int | None = connection.execute(
-                "SELECT receive_time_ms FROM execution WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 1",
-                (after_seq, until_seq),
-            ).get
-            since_ms = max(since_ms, first or 0)
-        left_out: int | None = connection.execute(
-            "SELECT end_time_ms FROM execution INDEXED BY execution_by_end WHERE end_time_ms < ?"
-            " ORDER BY end_time_ms DESC LIMIT 1 OFFSET ?",
-            (ended_before_ms, limit),
+    after_seq = max(until_seq - limit, counted_seq)
+    if after_seq > counted_seq:
+        first: int | None = connection.execute(
+            "SELECT receive_time_ms FROM execution WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 1",
+            (after_seq, until_seq),
         ).get
-        since_ms = max(since_ms, 0 if left_out is None else left_out + 1)
-        received_ms = 0 if counted_seq else since_ms
-        counts = [
-            MinuteCount(flow_id, minute, None, number)
-            for flow_id, minute, number in connection.execute(_ACCEPTED, (after_seq, until_seq, received_ms, since_ms))
-        ]
-        counts += [
-            MinuteCount(flow_id, minute, STATUSES[status], number)
-            for flow_id, minute, status, number in connection.execute(_ENDED, (since_ms, ended_before_ms))
-        ]
-        return RecentActivity(since_ms, tuple(counts))
-    finally:
-        connection.set_progress_handler(None)
+        since_ms = max(since_ms, first or 0)
+    left_out: int | None = connection.execute(
+        "SELECT end_time_ms FROM execution INDEXED BY execution_by_end WHERE end_time_ms < ?"
+        " ORDER BY end_time_ms DESC LIMIT 1 OFFSET ?",
+        (ended_before_ms, limit),
+    ).get
+    since_ms = max(since_ms, 0 if left_out is None else left_out + 1)
+    received_ms = 0 if counted_seq else since_ms
+    counts = [
+        MinuteCount(flow_id, minute, None, number)
+        for flow_id, minute, number in connection.execute(_ACCEPTED, (after_seq, until_seq, received_ms, since_ms))
+    ]
+    counts += [
+        MinuteCount(flow_id, minute, STATUSES[status], number)
+        for flow_id, minute, status, number in connection.execute(_ENDED, (since_ms, ended_before_ms))
+    ]
+    return RecentActivity(since_ms, tuple(counts))
 
 
 def receive_times(connection: apsw.Connection, seqs: Collection[int]) -> dict[int, int]:

@@ -11,6 +11,7 @@ tables are made of today's: `TO_EARLIER` undoes the steps.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from contextlib import closing
@@ -28,28 +29,6 @@ from router.storage.limits import RESERVE_BYTES
 from router.storage.schema import APPLICATION_ID, FORMAT_VERSION, TABLES, connect_writer, read_version
 
 EARLIEST: Final = 3  # the earliest format that is migrated: that of November 2026
-_ERASURES: Final = """
-CREATE TABLE IF NOT EXISTS erasure (
-  number INTEGER PRIMARY KEY, execution_id TEXT NOT NULL UNIQUE, root TEXT NOT NULL, flow_id TEXT NOT NULL,
-  time_ms INTEGER NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS wipe (
-  k INTEGER PRIMARY KEY CHECK (k = 1), done INTEGER NOT NULL, target INTEGER NOT NULL, page INTEGER NOT NULL
-) STRICT;
-"""
-_AUDIT_5: Final = """
-CREATE TABLE audit (
-  number INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL,
-  reason TEXT NOT NULL, error TEXT NOT NULL
-) STRICT;
-"""
-_AUDIT_6: Final = """
-CREATE TABLE audit (
-  number INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL,
-  reason TEXT NOT NULL, error TEXT NOT NULL, calls INTEGER NOT NULL, last_time_ms INTEGER NOT NULL,
-  address TEXT NOT NULL
-) STRICT;
-"""
 TO_NEXT: Final = {
     3: """
 ALTER TABLE subscription RENAME TO earlier;
@@ -57,57 +36,34 @@ CREATE TABLE subscription (seq INTEGER PRIMARY KEY, content BLOB, retry BLOB) ST
 INSERT INTO subscription (seq, content) SELECT seq, content FROM earlier;
 DROP TABLE earlier;
 """,
-    4: _ERASURES,
-    5: f"""
+    4: "",
+    5: """
 ALTER TABLE audit RENAME TO earlier;
-{_AUDIT_6}
+CREATE TABLE audit (
+  number INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL,
+  reason TEXT NOT NULL, error TEXT NOT NULL, calls INTEGER NOT NULL, last_time_ms INTEGER NOT NULL,
+  address TEXT NOT NULL
+) STRICT;
 INSERT INTO audit SELECT number, time_ms, actor, action, target, reason, error, 1, time_ms, '' FROM earlier;
 DROP TABLE earlier;
-""",  # noqa: S608 - constants
+""",
     6: """
 ALTER TABLE audit RENAME TO audit_entry;
 ALTER TABLE cause RENAME TO execution_link;
 DROP INDEX cause_by_causing;
-CREATE INDEX execution_link_by_cause ON execution_link (caused_by, seq);
 ALTER TABLE inbound_event RENAME COLUMN callback TO receivers;
 """,
     7: """
 ALTER TABLE execution ADD COLUMN shaping TEXT;
 ALTER TABLE body ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
-CREATE TABLE rate_line (line BLOB PRIMARY KEY, until_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE INDEX rate_line_by_until ON rate_line (until_ms);
-CREATE TABLE flow_url (
-  flow_id TEXT PRIMARY KEY, host TEXT NOT NULL, path TEXT NOT NULL, deeper INTEGER NOT NULL
-) STRICT;
 ALTER TABLE rejection ADD COLUMN outcome TEXT NOT NULL DEFAULT 'refused';
-CREATE INDEX rejection_by_outcome ON rejection (flow_id, outcome, number);
-CREATE INDEX rejection_refused ON rejection (outcome = 'refused', number);
-CREATE INDEX rejection_accepted ON rejection (accepted_id) WHERE accepted_id NOT NULL;
-CREATE INDEX rejection_of_outcome ON rejection (outcome);
-CREATE INDEX audit_refusal ON audit_entry (actor, action, error) WHERE error <> '';
 ALTER TABLE subscription ADD COLUMN destinations TEXT;
-CREATE TABLE incident (
-  number INTEGER PRIMARY KEY,
-  id TEXT NOT NULL UNIQUE,
-  destination TEXT NOT NULL,
-  open_time_ms INTEGER NOT NULL,
-  close_time_ms INTEGER,
-  announced INTEGER NOT NULL DEFAULT 0,
-  content BLOB NOT NULL
-) STRICT;
-CREATE INDEX incident_open ON incident (number) WHERE close_time_ms IS NULL;
-CREATE TABLE kept_turn (seq INTEGER PRIMARY KEY) STRICT;
-CREATE TABLE silence (
-  flow_id TEXT PRIMARY KEY, since_ms INTEGER NOT NULL, begin_ms INTEGER NOT NULL, serve_ms INTEGER NOT NULL,
-  end_ms INTEGER, announced INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE series (
-  flow_id TEXT NOT NULL, level INTEGER NOT NULL, minute INTEGER NOT NULL, content BLOB NOT NULL,
-  PRIMARY KEY (flow_id, level, minute)
-) STRICT;
 """,
 }
-"""The step from each format to the next one."""
+"""The step from each format to the next one, but for tables and indexes that are new: see `_NEW`."""
+
+_NEW: Final = re.sub(r"(?m)^(CREATE (UNIQUE )?(TABLE|INDEX)) ", r"\1 IF NOT EXISTS ", TABLES)
+"""Creates what a file lacks after all steps. A step that changes a table needs it created by the one that added it."""
 
 TO_EARLIER: Final = {
     7: """
@@ -134,7 +90,13 @@ DROP INDEX execution_link_by_cause;
 CREATE INDEX cause_by_causing ON cause (caused_by, seq);
 ALTER TABLE inbound_event RENAME COLUMN receivers TO callback;
 """,
-    5: f"DROP TABLE audit; {_AUDIT_5}",
+    5: """
+DROP TABLE audit;
+CREATE TABLE audit (
+  number INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL,
+  reason TEXT NOT NULL, error TEXT NOT NULL
+) STRICT;
+""",
     4: "",  # it may have the tables of erasures, or not
     3: """
 DROP TABLE subscription;
@@ -222,7 +184,7 @@ def migrate_view(path: Path) -> None:
 
 def _migrate(connection: apsw.Connection, earlier: int) -> None:
     connection.execute("PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768").fetchall()
-    steps = "".join(TO_NEXT[each] for each in range(earlier, FORMAT_VERSION))
+    steps = "".join(TO_NEXT[each] for each in range(earlier, FORMAT_VERSION)) + _NEW
     try:
         connection.execute(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {FORMAT_VERSION}; COMMIT;")
     finally:

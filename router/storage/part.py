@@ -28,14 +28,17 @@ class StoragePart:
 
 
 def reading(
-    query: Callable[Concatenate[apsw.Connection, P], T], *, by: str = "_readers"
+    query: Callable[Concatenate[apsw.Connection, P], T], *, by: str = "_readers", max_seconds: float | None = None
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
-    """Make a method of a query: it runs `query` with a connection of the readers that its object has as `by`."""
+    """Make a method of a query: it runs `query` with a connection of the readers that its object has as `by`.
+
+    `max_seconds`: see `Readers.run`.
+    """
 
     @wraps(query)
     async def read(self: Any, /, *arguments: P.args, **keywords: P.kwargs) -> T:
         readers: Readers = getattr(self, by)
-        return await readers.run(lambda connection: query(connection, *arguments, **keywords))
+        return await readers.run(lambda connection: query(connection, *arguments, **keywords), max_seconds=max_seconds)
 
     return read
 

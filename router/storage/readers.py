@@ -40,8 +40,8 @@ class Readers:
         self._connections: list[apsw.Connection] = []
         self._closed = False
 
-    async def run(self, read: Callable[[apsw.Connection], T]) -> T:
-        """Return the result of `read` on a snapshot.
+    async def run(self, read: Callable[[apsw.Connection], T], *, max_seconds: float | None = None) -> T:
+        """Return the result of `read` on a snapshot, within `max_seconds`, if that is given, whoever calls.
 
         Raises:
             ExhaustedError: too many reads of the caller are queued (`TOO_MANY_READS`).
@@ -51,7 +51,7 @@ class Readers:
         if self._closed:
             raise StorageError("storage is closed")
         principal = current_principal.get()
-        seconds = inf if principal.essential else self._max_seconds
+        seconds = max_seconds or (inf if principal.essential else self._max_seconds)
         async with self._queue.seat(principal):
             reading = asyncio.get_running_loop().run_in_executor(self._pool, self._read, read, seconds)
             try:

@@ -132,19 +132,8 @@ def load_assignment(stored: str) -> tuple[str, int]:
 
 
 def dump_subscriptions(subscriptions: tuple[Subscription, ...]) -> bytes:
-    return orjson.dumps(
-        [
-            [
-                key,
-                [
-                    [callback, type_, attributes, [[path, expected.decode()] for path, expected in correlations]]
-                    for callback, type_, attributes, correlations in filters
-                ],
-                execution_id,
-            ]
-            for key, filters, execution_id in subscriptions
-        ]
-    )
+    # named tuples are arrays of their fields; expected values are JSON
+    return orjson.dumps(subscriptions, default=lambda each: each.decode() if isinstance(each, bytes) else tuple(each))
 
 
 def load_subscriptions(stored: bytes | None) -> tuple[Subscription, ...]:

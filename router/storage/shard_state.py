@@ -136,7 +136,7 @@ class ShardState:
     list_executions = reading(execution_list.list_executions, by="_queries")
     count_executions = reading(execution_list.count_executions, by="_queries")
     walk_executions = reading(execution_list.walk_executions, by="_queries")
-    recent_activity = reading(activity.recent, by="_queries")
+    recent_activity = reading(activity.recent, by="_queries", max_seconds=activity.MAX_SECONDS)
     receive_times = reading(activity.receive_times, by="_queries")
     latest_receive_times = reading(activity.latest_receive_times, by="_queries")
     latest_requests = reading(activity.latest_requests, by="_queries")

@@ -14,12 +14,12 @@ import apsw
 from flowhook.model.audit import AuditEntry
 from router.storage.limits import DEFAULT_PAGE
 from router.storage.part import StoragePart, reading, writing
+from router.storage.statements import BEFORE
 
 MAX_ENTRIES: Final = 100_000
 MAX_EXAMINED: Final = 10_000  # entries that one page examines at most
 AGGREGATED_MS: Final = 24 * 3600 * 1000  # time from the first refusal of an entry in which others are added to it
-_NEWEST: Final = (1 << 63) - 1
-_COLUMNS: Final = "number, time_ms, actor, action, target, reason, error, calls, last_time_ms, address"
+_COLUMNS: Final = ", ".join(AuditEntry._fields)
 _REPEAT: Final = """
 UPDATE audit_entry SET calls = calls + 1, last_time_ms = :time_ms, target = :target, reason = :reason,
   address = :address
@@ -27,12 +27,13 @@ WHERE number = (SELECT max(number) FROM audit_entry WHERE error <> '' AND actor 
   AND error = :error) AND :time_ms - time_ms BETWEEN 0 AND :span - 1 RETURNING 1
 """
 _FOUND: Final = f"""
-SELECT {_COLUMNS} FROM (SELECT {_COLUMNS} FROM audit_entry WHERE number < ? ORDER BY number DESC LIMIT {MAX_EXAMINED})
+SELECT {_COLUMNS}
+FROM (SELECT {_COLUMNS} FROM audit_entry WHERE number < {BEFORE} ORDER BY number DESC LIMIT {MAX_EXAMINED})
 WHERE (?2 = '' OR actor = ?2) AND (?3 = '' OR action = ?3) AND (?4 = '' OR instr(target, ?4))
 ORDER BY number DESC LIMIT ?5
 """  # noqa: S608 - constants
 _OLDEST_EXAMINED: Final = (
-    f"SELECT number FROM audit_entry WHERE number < ? ORDER BY number DESC LIMIT 1 OFFSET {MAX_EXAMINED}"  # noqa: S608 - constants
+    f"SELECT number FROM audit_entry WHERE number < {BEFORE} ORDER BY number DESC LIMIT 1 OFFSET {MAX_EXAMINED}"  # noqa: S608 - constants
 )
 
 
@@ -67,11 +68,10 @@ def _page(
 
     A page examines a bounded number of entries, so it may have fewer than `limit` before the last page.
     """
-    start = _NEWEST if before_number is None else before_number
-    entries = [AuditEntry(*row) for row in connection.execute(_FOUND, (start, *audit_filter, limit + 1))]
+    entries = [AuditEntry(*row) for row in connection.execute(_FOUND, (before_number, *audit_filter, limit + 1))]
     if len(entries) > limit:
         return entries[:limit], entries[limit - 1].number
-    beyond = connection.execute(_OLDEST_EXAMINED, (start,)).fetchone()
+    beyond = connection.execute(_OLDEST_EXAMINED, (before_number,)).fetchone()
     return entries, None if beyond is None else beyond[0] + 1
 
 

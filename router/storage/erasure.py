@@ -241,6 +241,17 @@ _FAMILY: Final = (
     " INDEXED BY replay_by_root ON e.replay_root = root.id ORDER BY 1"
 )
 _KEEPING = BatchStatement("SELECT seq FROM kept_turn WHERE seq IN ({rows})")
+_DEDUPE_OF = BatchStatement("SELECT digest FROM dedupe WHERE event_id IN ({rows})")
+_INBOUND_OF = BatchStatement(
+    "WITH family (seq, id) AS (VALUES {rows}) SELECT number FROM inbound_event"
+    " WHERE seq IN (SELECT seq FROM family) OR emitter IN (SELECT id FROM family)",
+    2,
+)
+_ITEMS_OF = BatchStatement(
+    "WITH family (id) AS (VALUES {rows}) SELECT job, number FROM job_item"
+    " WHERE message <> '' AND (execution_id IN family OR new_execution_id IN family)",
+    1,
+)
 _DELETE_LIFECYCLE = BatchStatement("DELETE FROM lifecycle_event WHERE seq IN ({rows})")
 _DELETE_INBOUND = BatchStatement("DELETE FROM inbound_event WHERE number IN ({rows})")
 _DELETE_DEDUPE = BatchStatement("DELETE FROM dedupe WHERE digest IN ({rows})")
@@ -266,28 +277,16 @@ class References(NamedTuple):
 
 def find_references(connection: apsw.Connection, execution_id: str) -> References:
     family: list[Any] = connection.execute(_FAMILY, (execution_id,)).fetchall()
-    seqs, ids = {row[0] for row in family}, {row[1] for row in family}
     if not family:
         return References()
-    marks = ", ".join("?" * len(ids))
-    numbers = ", ".join("?" * len(seqs))
-    named = [
-        number
-        for (number, target) in connection.execute("SELECT number, target FROM audit_entry WHERE reason <> ''")
-        if not ids.isdisjoint(target.replace(",", " ").split())
-    ]
+    ids = [(row[1],) for row in family]
+    named = {event_id for (event_id,) in ids}
+    audit = connection.execute("SELECT number, target FROM audit_entry WHERE reason <> ''")
     return References(
-        connection.execute(f"SELECT digest FROM dedupe WHERE event_id IN ({marks})", (*ids,)).fetchall(),  # noqa: S608
-        connection.execute(
-            f"SELECT number FROM inbound_event WHERE seq IN ({numbers}) OR emitter IN ({marks})",  # noqa: S608
-            (*seqs, *ids),
-        ).fetchall(),
-        [(number,) for number in named],
-        connection.execute(
-            "SELECT job, number FROM job_item WHERE message <> ''"  # noqa: S608
-            f" AND (execution_id IN ({marks}) OR new_execution_id IN ({marks}))",
-            (*ids, *ids),
-        ).fetchall(),
+        _DEDUPE_OF.fetch(connection, ids),
+        _INBOUND_OF.fetch(connection, [row[:2] for row in family]),
+        [(number,) for number, target in audit if not named.isdisjoint(target.replace(",", " ").split())],
+        _ITEMS_OF.fetch(connection, ids),
     )
 
 

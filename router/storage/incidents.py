@@ -11,10 +11,10 @@ import orjson
 from flowhook.model.incidents import Incident, IncidentNote
 from router.storage.limits import DEFAULT_PAGE
 from router.storage.part import StoragePart, reading, writing
+from router.storage.statements import BEFORE
 
 MAX_CLOSED: Final = 1000
 _COLUMNS: Final = "number, announced, id, destination, open_time_ms, close_time_ms, content"
-_LAST: Final = (1 << 63) - 1
 
 
 class StoredIncident(NamedTuple):
@@ -70,8 +70,9 @@ def _closed(
 ) -> list[StoredIncident]:
     """Return those that are over, the newest first."""
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM incident WHERE close_time_ms NOT NULL AND number < ? ORDER BY number DESC LIMIT ?",  # noqa: S608 - constants
-        (_LAST if before_number is None else before_number, limit),
+        f"SELECT {_COLUMNS} FROM incident WHERE close_time_ms NOT NULL AND number < {BEFORE}"  # noqa: S608 - constants
+        " ORDER BY number DESC LIMIT ?",
+        (before_number, limit),
     )
     return [_load(row) for row in rows]
 

@@ -16,6 +16,7 @@ from flowhook.model.jobs import JOB_TRANSITIONS, ItemOutcome, JobItem, JobState,
 from router.storage.limits import DEFAULT_PAGE
 from router.storage.part import StoragePart, reading, writing
 from router.storage.schema import STATUSES
+from router.storage.statements import BEFORE
 
 MAX_JOBS: Final = 1000  # jobs that are stored; the oldest one that has ended makes room for a new one
 MAX_ITEMS: Final = 100_000  # items of one job whose outcomes are stored; those of later ones are only counted
@@ -65,10 +66,7 @@ class ClaimedItem(NamedTuple):
 
 _OUTCOMES: Final = {ItemOutcome.PENDING: 1, ItemOutcome.DONE: 2, ItemOutcome.SKIPPED: 3, ItemOutcome.FAILED: 4}
 _OUTCOME_OF: Final = {code: outcome for outcome, code in _OUTCOMES.items()}
-_JOB: Final = (
-    "SELECT number, id, state, spec, last_seq, cursor, expected, matched, done, skipped, failed, create_time_ms,"
-    " start_time_ms, end_time_ms, request_id, data_bytes FROM job WHERE NOT removed AND"
-)
+_JOB: Final = f"SELECT {', '.join(StoredJob._fields)} FROM job WHERE NOT removed AND"  # noqa: S608 - names of columns
 _ITEM: Final = (
     "SELECT number, execution_id, outcome, reason, message, new_execution_id, time_ms,"
     " (SELECT e.status FROM execution e WHERE e.event_id = new_execution_id) FROM job_item"
@@ -220,8 +218,7 @@ def _jobs(connection: apsw.Connection, condition: str, *values: Any) -> list[Sto
 def _page(
     connection: apsw.Connection, *, before_number: int | None = None, limit: int = DEFAULT_PAGE
 ) -> list[StoredJob]:
-    before = (1 << 63) - 1 if before_number is None else before_number
-    return _jobs(connection, "number < ? ORDER BY number DESC LIMIT ?", before, limit)
+    return _jobs(connection, f"number < {BEFORE} ORDER BY number DESC LIMIT ?", before_number, limit)
 
 
 def _unended(connection: apsw.Connection) -> list[StoredJob]:

@@ -8,7 +8,7 @@ Source: https://www.sqlite.org/c3ref/blob_open.html
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import groupby
 from operator import itemgetter
@@ -39,6 +39,8 @@ from router.storage.rows import (
 )
 from router.storage.schema import STATUSES, UNENDED, WAITING
 from router.storage.statements import BatchStatement
+
+T = TypeVar("T")
 
 _WORK = BatchStatement(
     "SELECT e.seq, e.flow_revision, coalesce(e.effect_scope, ''), v.payload,"
@@ -149,15 +151,12 @@ def batched(connection: apsw.Connection, blobs: BlobDirectory, seqs: Iterable[in
 
     Those that are not stored any more are left out. A large result may be partial, with at least one execution.
     """
-    found: dict[int, list[bytes]] = {}
-    size = 0
-    for seq in seqs:
+
+    def events(seq: int) -> list[bytes]:
         read = (inline if name is None else blobs.read(name) for inline, name in _BATCHED.iterate(connection, [(seq,)]))
-        found[seq] = [payload for payload in read if payload is not None]
-        size += sum(map(len, found[seq]))
-        if size > WORK_BYTES:
-            break
-    return found
+        return [payload for payload in read if payload is not None]
+
+    return dict(_portion(((seq, events(seq)) for seq in seqs), lambda each: sum(map(len, each[1]))))
 
 
 def payloads(connection: apsw.Connection, seqs: Sequence[int], *, most_bytes: int) -> dict[int, bytes | None]:
@@ -178,28 +177,22 @@ def payloads(connection: apsw.Connection, seqs: Sequence[int], *, most_bytes: in
     return chosen
 
 
-def _first(found: Iterable[tuple[int, bytes]]) -> dict[int, bytes]:
-    values: dict[int, bytes] = {}
-    size = 0
-    for key, value in found:
-        values[key] = value
-        size += len(value)
-        if size > WORK_BYTES:
-            break
-    return values
+def _portion(found: Iterable[T], size: Callable[[T], int]) -> Iterator[T]:
+    """Yield the first elements, until they have `WORK_BYTES` together; at least one."""
+    total = 0
+    for each in found:
+        yield each
+        total += size(each)
+        if total > WORK_BYTES:
+            return
 
 
 def _journals(connection: apsw.Connection, seqs: Sequence[int]) -> dict[int, tuple[tuple[JournalEntry, ...], int]]:
     """Return journals that are not empty, with their start indexes, up to about `WORK_BYTES`, at least one."""
-    journals: dict[int, tuple[tuple[JournalEntry, ...], int]] = {}
-    size = 0
-    for seq, rows in groupby(_JOURNALS.iterate(connection, _singles(seqs)), key=itemgetter(0)):
-        if size > WORK_BYTES:
-            break
-        entries = list(rows)
-        journals[seq] = _journal(entries)
-        size += sum(len(output or b"") for _, _, _, output, _ in entries)
-    return journals
+    found = groupby(_JOURNALS.iterate(connection, _singles(seqs)), key=itemgetter(0))
+    journals = ((seq, list(rows)) for seq, rows in found)
+    portion = _portion(journals, lambda each: sum(len(output or b"") for _, _, _, output, _ in each[1]))
+    return {seq: _journal(rows) for seq, rows in portion}
 
 
 def find(connection: apsw.Connection, execution_id: str) -> stored.ExecutionRecord | None:
@@ -356,9 +349,6 @@ def deduplicated(connection: apsw.Connection, flow_id: str, dedupe_key: str, *, 
     return found
 
 
-T = TypeVar("T")
-
-
 def read_payload(
     connection: apsw.Connection, blobs: BlobDirectory, seq: int, read: Callable[[RandomAccess], T]
 ) -> T | None:
@@ -477,7 +467,7 @@ def inbound_payloads(connection: apsw.Connection, numbers: Collection[int]) -> d
 
     A large result may be partial, with at least one payload: call again for the others.
     """
-    return _first(_INBOUND_PAYLOADS.iterate(connection, _singles(numbers)))
+    return dict(_portion(_INBOUND_PAYLOADS.iterate(connection, _singles(numbers)), lambda each: len(each[1])))
 
 
 def journal_sizes(connection: apsw.Connection, seqs: Collection[int]) -> dict[int, stored.JournalSize]:

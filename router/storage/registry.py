@@ -17,12 +17,11 @@ from flowhook.model.flows import SecretInfo
 from flowhook.model.own_urls import OwnUrl
 from router.storage.limits import DEFAULT_PAGE, StorageLimits
 from router.storage.part import StoragePart, reading, writing
-from router.storage.statements import BatchStatement, write_counter
+from router.storage.statements import BEFORE, BatchStatement, write_counter
 from router.storage.writer import FunctionOperation
 
 T = TypeVar("T")
 _NO_DOCUMENT = "x''"
-_NONE_ABOVE: Final = 2**63 - 1
 _FLOW = (
     "SELECT f.flow_id, {document}, r.definition, r.revision, f.paused, r.has_webhook, f.create_time_ms,"
     " r.update_time_ms FROM flow f JOIN flow_revision r ON r.flow_id = f.flow_id"
@@ -175,10 +174,10 @@ def list_revisions(
 ) -> list[FlowRevision]:
     """Return the stored revisions of a flow, newest first, with smaller numbers than `before`; none if unknown."""
     rows = connection.execute(
-        "SELECT r.revision, coalesce(json_extract(CAST(r.definition AS TEXT), '$.document.version'), ''),"
+        "SELECT r.revision, coalesce(json_extract(CAST(r.definition AS TEXT), '$.document.version'), ''),"  # noqa: S608
         " r.update_time_ms FROM flow f JOIN flow_revision r USING (flow_id)"
-        " WHERE f.flow_id = ? AND NOT f.deleted AND r.revision < ? ORDER BY r.revision DESC LIMIT ?",
-        (flow_id, _NONE_ABOVE if before is None else before, limit),
+        f" WHERE f.flow_id = ? AND NOT f.deleted AND r.revision < {BEFORE} ORDER BY r.revision DESC LIMIT ?",
+        (flow_id, before, limit),
     )
     return [FlowRevision(*row) for row in rows]
 

@@ -13,12 +13,12 @@ import apsw
 from flowhook.model.rejections import RejectionCount
 from router.storage.limits import DEFAULT_PAGE
 from router.storage.part import StoragePart, reading, writing
+from router.storage.statements import BEFORE
 
 MAX_OF_FLOW: Final = 100
 MAX_IN_ALL: Final = 10_000
 KEPT_MS: Final = 7 * 24 * 3600 * 1000
 
-_ALL: Final = (1 << 63) - 1
 _COLUMNS = (
     "number, id, flow_id, time_ms, content, reason, NULL, coalesce(accepted_id, ''), coalesce(accepted_by, ''),"
     " accept_time_ms, outcome"
@@ -100,9 +100,8 @@ def _page(
     """Return stored requests, newest first; an empty `flow_id`, `reason` or `outcome` is any."""
     given = {name: value for name, value in (("flow_id", flow_id), ("reason", reason), ("outcome", outcome)) if value}
     where = "".join(f" AND {name} = ?" for name in given)
-    query = f"SELECT {_COLUMNS} FROM rejection WHERE number < ?{where} ORDER BY number DESC LIMIT ?"  # noqa: S608 - constants
-    before = _ALL if before_number is None else before_number
-    return [StoredRejection(*row) for row in connection.execute(query, (before, *given.values(), limit))]
+    query = f"SELECT {_COLUMNS} FROM rejection WHERE number < {BEFORE}{where} ORDER BY number DESC LIMIT ?"  # noqa: S608 - constants
+    return [StoredRejection(*row) for row in connection.execute(query, (before_number, *given.values(), limit))]
 
 
 def _get(connection: apsw.Connection, rejection_id: str) -> StoredRejection | None:

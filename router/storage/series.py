@@ -23,6 +23,7 @@ import attrs
 from flowhook.model.overview import MINUTE_MS
 from flowhook.process.metric_table import OTHER
 from router.storage.part import StoragePart, reading
+from router.storage.statements import read_counter, write_counter
 
 ALL: Final = ""  # stands for all flows together
 MAX_FLOWS: Final = 1000  # flows with series of their own
@@ -149,15 +150,15 @@ def _add(connection: apsw.Connection, flow_id: str, level: int, minute: int, cou
 def _save(connection: apsw.Connection, counted: Mapping[tuple[str, int], Counted], mark: SeriesMark) -> None:
     for (flow_id, minute), each in counted.items():
         _add(connection, flow_id, 0, minute, each)
-    connection.executemany("INSERT OR REPLACE INTO counter (name, value) VALUES (?, ?)", zip(_MARK, mark, strict=True))
+    for name, value in zip(_MARK, mark, strict=True):
+        write_counter(connection, name, value)
 
 
 _MARK: Final = ("series_seq", "series_end_time_ms")  # names of counters
 
 
 def _mark(connection: apsw.Connection) -> SeriesMark:
-    values = (connection.execute("SELECT value FROM counter WHERE name = ?", (name,)).get for name in _MARK)
-    return SeriesMark(*(value or 0 for value in values))
+    return SeriesMark(*(read_counter(connection, name) for name in _MARK))
 
 
 def _flows(connection: apsw.Connection) -> list[str]:

@@ -5,32 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial, wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import apsw
 import attrs
 
 from flowhook.errors import ConflictError, NotFoundError
-from flowhook.model import JournalEntry
+from flowhook.model import JournalEntry, WorkflowError
 from flowhook.model.random_access import RandomAccess
 from flowhook.sharing import INTERNAL, current_principal
-from router.storage import activity, execution_list, queries
+from router.storage import activity, execution_list, expiry, queries
 from router.storage import model as stored
 from router.storage.blobs import BlobDirectory
 from router.storage.changes import StateChangeOperation
 from router.storage.erasure import Wiping, erase, find_erasure, find_references
 from router.storage.event_log import AppendOperation, InboundEventOperation
-from router.storage.expiry import (
-    FIRST,
-    STEP,
-    ExpiryStep,
-    delete_ended,
-    expire,
-    measure_flow,
-    remove_past,
-    remove_past_of_flow,
-    stored_bytes,
-)
+from router.storage.expiry import FIRST, STEP, ExpiryStep
 from router.storage.limits import DEFAULT_PAGE, StorageLimits
 from router.storage.part import reading
 from router.storage.readers import Readers
@@ -40,14 +30,6 @@ from router.storage.writer import Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-def next_epoch(connection: apsw.Connection) -> int:
-    epoch: int = connection.execute(
-        "INSERT INTO counter (name, value) VALUES ('epoch', 1)"
-        " ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value"
-    ).get
-    return epoch
 
 
 def _removing(
@@ -141,8 +123,8 @@ class ShardState:
     latest_receive_times = reading(activity.latest_receive_times, by="_queries")
     latest_requests = reading(activity.latest_requests, by="_queries")
     erased = reading(find_erasure, by="_queries")
-    measure_flow = reading(measure_flow, by="_queries")
-    stored_bytes = reading(stored_bytes, by="_queries")
+    measure_flow = reading(expiry.measure_flow, by="_queries")
+    stored_bytes = reading(expiry.stored_bytes, by="_queries")
     counter = reading(read_counter)
 
     async def work(self, seqs: Collection[int]) -> dict[int, stored.Work]:
@@ -183,8 +165,8 @@ class ShardState:
         """
         return await self._queries.run(lambda connection: queries.history(connection, seq, self._limits.history_bytes))
 
-    remove_bytes = _removing(remove_past)
-    remove_past_of_flow = _removing(remove_past_of_flow)
+    remove_bytes = _removing(expiry.remove_past)
+    remove_past_of_flow = _removing(expiry.remove_past_of_flow)
 
     async def expire(
         self, *, ended_before_ms: int, limit: int = DEFAULT_PAGE, excepting: Sequence[str] = (), anew: bool = False
@@ -203,7 +185,7 @@ class ShardState:
         while more and removed < limit:
             step = await self._remove(
                 partial(
-                    expire,
+                    expiry.expire,
                     ended_before_ms=ended_before_ms,
                     limit=min(limit - removed, STEP),
                     after_flow=self._last_flow,
@@ -234,7 +216,7 @@ class ShardState:
 
         Others are left alone. Dedupe keys stay for their windows: an event that is sent again still is a duplicate.
         """
-        return len((await self._remove(partial(delete_ended, seqs=list(seqs)))).removed)
+        return len((await self._remove(partial(expiry.delete_ended, seqs=list(seqs)))).removed)
 
     async def _remove(self, remove: Callable[[apsw.Connection], ExpiryStep]) -> ExpiryStep:
         self._check()
@@ -288,28 +270,32 @@ class ShardState:
 
 def approximate_bytes(change: stored.StateChange) -> int:
     """Return about how many bytes a change holds while it waits to be written."""
-    match change:
-        case stored.Ended(output=output, reply=reply, error=error, history=history, runner=runner):
-            large = len(output or b"") + len(reply or b"") + len(history) + (0 if error is None else error.size)
-            return 128 + large + len(runner)
-        case stored.Replied(reply=reply):
-            return 128 + len(reply)
-        case stored.Parked(subscriptions=subscriptions, history=history, retry=retry):
-            awaited = len(dump_subscriptions(subscriptions)) if subscriptions else 0
-            return 128 + len(history) + awaited + (0 if retry is None else len(dump_retry(retry)))
-        case stored.Journaled(entry=entry, history=history):
-            return 128 + len(history) + _entry_bytes(entry)
-        case stored.Delivered(entry=entry):
-            return 128 + _entry_bytes(entry)
-        case stored.LifecycleRecorded(data=data):
-            return 128 + len(data)
-        case stored.GroupLeft(absorbed=absorbed):
-            return 64 + 64 * len(absorbed)
-        case stored.Resolved(reason=reason):
-            return 64 + len(reason)
-        case _:
-            return 64
+    size = _SIZES.get(type(change))
+    return 64 if size is None else 128 + size(change)
+
+
+def _error_bytes(error: WorkflowError | None) -> int:
+    return 0 if error is None else error.size
 
 
 def _entry_bytes(entry: JournalEntry) -> int:
-    return len(entry.output or b"") + (0 if entry.error is None else entry.error.size)
+    return len(entry.output or b"") + _error_bytes(entry.error)
+
+
+_SIZES: Final[dict[type[stored.StateChange], Callable[[Any], int]]] = {
+    stored.Ended: lambda each: (
+        len(each.output or b"") + len(each.reply or b"") + len(each.history) + _error_bytes(each.error)
+    ),
+    stored.Replied: lambda each: len(each.reply),
+    stored.Parked: lambda each: (
+        len(each.history)
+        + len(dump_subscriptions(each.subscriptions))
+        + (len(dump_retry(each.retry)) if each.retry else 0)
+    ),
+    stored.Journaled: lambda each: len(each.history) + _entry_bytes(each.entry),
+    stored.Delivered: lambda each: _entry_bytes(each.entry),
+    stored.LifecycleRecorded: lambda each: len(each.data),
+    stored.GroupLeft: lambda each: 64 * len(each.absorbed),
+    stored.Resolved: lambda each: len(each.reason),
+}
+"""What changes hold beside their numbers, for those that may hold much."""

@@ -22,18 +22,16 @@ class Silence(NamedTuple):
     announced: int = 0  # 1: the lifecycle event of its beginning was published
 
 
+_COLUMNS: Final = ", ".join(Silence._fields)
+
+
 def _all(connection: apsw.Connection) -> list[Silence]:
-    rows = connection.execute("SELECT flow_id, since_ms, begin_ms, serve_ms, end_ms, announced FROM silence")
-    return [Silence(*row) for row in rows]
+    return [Silence(*row) for row in connection.execute(f"SELECT {_COLUMNS} FROM silence")]  # noqa: S608
 
 
 def _save(connection: apsw.Connection, silence: Silence) -> None:
     """Add a silence, or replace that of its flow."""
-    connection.execute(
-        "INSERT OR REPLACE INTO silence (flow_id, since_ms, begin_ms, serve_ms, end_ms, announced)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        silence,
-    )
+    connection.execute(f"INSERT OR REPLACE INTO silence ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", silence)  # noqa: S608
 
 
 def _remove(connection: apsw.Connection, flow_id: str) -> None:

@@ -18,6 +18,8 @@ from flowhook import limits
 from router.storage.schema import PENDING, UNENDED
 
 MAX_ROWS: Final = 256  # rows of the largest statement
+BEFORE: Final = "coalesce(?, 9223372036854775807)"
+"""A number before which a list continues, in SQL; NULL: it begins with the newest."""
 
 
 def read_counter(connection: apsw.Connection, name: str) -> int:
@@ -32,6 +34,16 @@ def write_counter(connection: apsw.Connection, name: str, value: int) -> None:
         "INSERT INTO counter (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         (name, value),
     )
+
+
+def increment_counter(connection: apsw.Connection, name: str) -> int:
+    """Return the next number, and store that it was used."""
+    value: int = connection.execute(
+        "INSERT INTO counter (name, value) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
+        " RETURNING value",
+        (name,),
+    ).get
+    return value
 
 
 # with the plus sign, it looks at the row itself, which is read or written anyway, rather than at `execution_by_end`

@@ -45,8 +45,9 @@ from router.storage.registry import Registry, RegistryOperation
 from router.storage.rejections import RejectionLog
 from router.storage.schema import PAGE_BYTES, connect_writer
 from router.storage.series import SeriesLog
-from router.storage.shard_state import ShardState, next_epoch
+from router.storage.shard_state import ShardState
 from router.storage.silences import SilenceLog
+from router.storage.statements import increment_counter
 from router.storage.vacuum import vacuum_forever
 from router.storage.writer import TransactionLog, Writer
 
@@ -157,9 +158,7 @@ def limit_size(
 
 def probe(connection: apsw.Connection, room: Room) -> bool:
     """Write a small row, to check that writing works, and return whether there is room for new events."""
-    connection.execute(
-        "INSERT INTO counter (name, value) VALUES ('probe', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
-    )
+    increment_counter(connection, "probe")
     return room(connection) > 0
 
 
@@ -242,7 +241,7 @@ class Storage:
             self._owner.mark_lost()
         self._append.listener = self._append_inbound.listener = None
         # Calls run in order, so earlier writes of the former owner are committed before this one.
-        epoch = await self.writer.write(next_epoch)
+        epoch = await self.writer.write(partial(increment_counter, name="epoch"))
         self._owner = ShardState(
             writer=self.writer,
             readers=self._readers,

@@ -54,13 +54,6 @@ _BLOCK_HEADER: Final = 4  # bytes at the beginning of a free block that are in u
 _KINDS: Final = frozenset({_TABLE_INTERIOR, _TABLE_LEAF, _INDEX_INTERIOR, _INDEX_LEAF})
 
 
-class Overwritten(NamedTuple):
-    """The result of one step."""
-
-    next_page: int  # the page to continue with; 0: all were looked at
-    bytes: int  # number of bytes that were overwritten
-
-
 class LongValue(NamedTuple):
     """The part of a value that is not in its cell: the first page of it, and its size in bytes."""
 
@@ -75,8 +68,10 @@ class TreePage(NamedTuple):
     long_values: list[LongValue]  # values that continue on other pages
 
 
-def overwrite(path: Path, connection: apsw.Connection, first: int, *, pages: int, seconds: float) -> Overwritten:
+def overwrite(path: Path, connection: apsw.Connection, first: int, *, pages: int, seconds: float) -> int:
     """Overwrite what is not in use in at most so many pages, from one with a number (from 1) on. Blocks.
+
+    Returns the number of the page to continue with; 0: all were looked at.
 
     `connection` has begun a transaction, and there is nothing in the write-ahead log. After `seconds`, no further page
     is looked at. Raises apsw.Error, if the file can't be read or written, or is damaged.
@@ -96,7 +91,7 @@ def overwrite(path: Path, connection: apsw.Connection, first: int, *, pages: int
             file.xSync(apsw.SQLITE_SYNC_NORMAL)
     finally:
         file.xClose()
-    return Overwritten(number if number <= count else 0, step.overwritten)
+    return number if number <= count else 0
 
 
 class _Step:
@@ -104,7 +99,7 @@ class _Step:
 
     def __init__(self, file: apsw.VFSFile, page_bytes: int, count: int, numbers: range) -> None:
         self.numbers = numbers
-        self.overwritten = 0
+        self.overwritten = False  # whether anything was
         self._file = file
         self._page_bytes = page_bytes
         self._count = count
@@ -153,7 +148,7 @@ class _Step:
     def _clear(self, number: int, page: bytes, start: int, stop: int) -> None:
         if page.count(0, start, stop) < stop - start:
             self._file.xWrite(bytes(stop - start), (number - 1) * self._page_bytes + start)
-            self.overwritten += stop - start
+            self.overwritten = True
 
     def _read_freelist(self) -> None:
         trunk, left = struct.unpack(">II", self._file.xRead(8, 32))
@@ -392,7 +387,7 @@ def _wipe(path: Path, connection: apsw.Connection, pages: int, seconds: float) -
     done, target, page = connection.execute("SELECT done, target, page FROM wipe").fetchone() or (0, 0, 0)
     if not page:
         target, page = last_erasure(connection), 1
-    page, _ = overwrite(path, connection, page, pages=pages, seconds=seconds)
+    page = overwrite(path, connection, page, pages=pages, seconds=seconds)
     if not page:
         done = target
     connection.execute("INSERT OR REPLACE INTO wipe (k, done, target, page) VALUES (1, ?, ?, ?)", (done, target, page))

@@ -26,7 +26,7 @@ from flowhook.security.private_files import open_private
 from router.storage.blobs import sync
 from router.storage.errors import STORAGE_FULL, StorageError
 from router.storage.limits import RESERVE_BYTES
-from router.storage.schema import APPLICATION_ID, FORMAT_VERSION, TABLES, connect_writer, read_version
+from router.storage.schema import FORMAT_VERSION, TABLES, connect_writer, read_version
 
 EARLIEST: Final = 3  # the earliest format that is migrated: that of November 2026
 TO_NEXT: Final = {
@@ -146,25 +146,9 @@ def connect_earlier(path: Path, version: int) -> apsw.Connection:
 
     Raises as `connect_writer` does.
     """
-    if version == FORMAT_VERSION:
-        return connect_writer(path, durable=False)
     _check_migratable(version, path)
-    connection = apsw.Connection(str(path))
-    try:
-        connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY").fetchall()
-        found = read_version(connection, path)
-        if not found:
-            undone = "".join(TO_EARLIER[each] for each in range(FORMAT_VERSION - 1, version - 1, -1))
-            connection.execute(
-                f"BEGIN IMMEDIATE; {TABLES} {undone} PRAGMA application_id = {APPLICATION_ID};"
-                f"PRAGMA user_version = {version}; COMMIT;"
-            )
-        elif found != version:
-            raise ConflictError(f"{path} has format {found}, not {version}", reason="FORMAT_UNSUPPORTED")  # noqa: TRY301
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    undone = "".join(TO_EARLIER[each] for each in range(FORMAT_VERSION - 1, version - 1, -1))
+    return connect_writer(path, durable=False, version=version, tables=TABLES + undone)
 
 
 def version_of(path: Path) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import apsw
 
@@ -349,6 +349,13 @@ def deduplicated(connection: apsw.Connection, flow_id: str, dedupe_key: str, *, 
     return found
 
 
+class _Payload(NamedTuple):
+    """A serialized event, see `RandomAccess`."""
+
+    size: int
+    read: Callable[[int, int], bytes]
+
+
 def read_payload(
     connection: apsw.Connection, blobs: BlobDirectory, seq: int, read: Callable[[RandomAccess], T]
 ) -> T | None:
@@ -360,36 +367,21 @@ def read_payload(
     seq_of_row, name = row or (None, None)
     if name is not None:
         try:
-            descriptor = os.open(blobs.locate(name), os.O_RDONLY | os.O_CLOEXEC)
+            file = blobs.locate(name).open("rb", buffering=0)
         except FileNotFoundError:  # expired since the snapshot was taken
             return None
-        try:
-            return read(_FilePayload(descriptor))
-        finally:
-            os.close(descriptor)
+        with file:
+            size = os.fstat(file.fileno()).st_size
+            return read(_Payload(size, lambda offset, size: os.pread(file.fileno(), size, offset)))
     if seq_of_row is None:
         return None
     with closing(connection.blob_open("main", "event", "payload", seq, False)) as blob:
-        return read(_RowPayload(blob))
 
+        def read_row(offset: int, size: int) -> bytes:
+            blob.seek(min(offset, blob.length()))
+            return blob.read(size)
 
-class _FilePayload:
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self.size = os.fstat(descriptor).st_size
-
-    def read(self, offset: int, size: int) -> bytes:
-        return os.pread(self._descriptor, size, offset)
-
-
-class _RowPayload:
-    def __init__(self, blob: apsw.Blob) -> None:
-        self._blob = blob
-        self.size = blob.length()
-
-    def read(self, offset: int, size: int) -> bytes:
-        self._blob.seek(min(offset, self.size))
-        return self._blob.read(size)
+        return read(_Payload(blob.length(), read_row))
 
 
 def read_attempts(connection: apsw.Connection, seq: int) -> AttemptHistory:

@@ -324,8 +324,12 @@ PRAGMA temp_store = MEMORY;
 """
 
 
-def connect_writer(path: Path, *, durable: bool = True) -> apsw.Connection:
+def connect_writer(
+    path: Path, *, durable: bool = True, version: int = FORMAT_VERSION, tables: str = TABLES
+) -> apsw.Connection:
     """Return the writing connection, with its tables created; `durable`: a commit waits for stable storage.
+
+    `version`, `tables`: another format, see `formats.connect_earlier`.
 
     Raises:
         ConflictError: the file has another format (`FORMAT_UNSUPPORTED`: see `formats`) or is not a Flowhook database
@@ -335,20 +339,20 @@ def connect_writer(path: Path, *, durable: bool = True) -> apsw.Connection:
     connection = apsw.Connection(str(path), statementcachesize=256)
     try:
         connection.set_busy_timeout(BUSY_MS)
-        version = read_version(connection, path)
-        if version not in (0, FORMAT_VERSION):
+        found = read_version(connection, path)
+        if found not in (0, version):
             raise ConflictError(  # noqa: TRY301 - closes the connection
-                f"{path} has format {version}, and this Flowhook writes format {FORMAT_VERSION}",
+                f"{path} has format {found}, and this Flowhook writes format {version}",
                 reason="FORMAT_UNSUPPORTED",
             )
-        if not version:  # it must be said before anything is written, and would take the lock of an existing file
+        if not found:  # it must be said before anything is written, and would take the lock of an existing file
             connection.execute(f"PRAGMA page_size = {PAGE_BYTES}; PRAGMA auto_vacuum = INCREMENTAL")  # see `vacuum`
         connection.execute(_WRITER).fetchall()
         connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}").fetchall()
-        if not version:
+        if not found:
             connection.execute(
-                f"BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID};"
-                f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
+                f"BEGIN IMMEDIATE; {tables} PRAGMA application_id = {APPLICATION_ID};"
+                f"PRAGMA user_version = {version}; COMMIT;"
             )
     except BaseException:
         connection.close()

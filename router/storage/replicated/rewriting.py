@@ -29,7 +29,7 @@ from flowhook.security.private_files import make_directory
 from router.storage.blobs import BlobCache, named_blobs
 from router.storage.commit_log.interface import CommitLog, Heartbeats, LogReplacedError, ReplicatedLog
 from router.storage.commit_log.refusals import RefusedKind
-from router.storage.formats import EARLIEST, migrate_view, version_of
+from router.storage.formats import EARLIEST, migrate_view
 from router.storage.replicated.batch import decode
 from router.storage.replicated.follower import Follower, LogDamagedError
 from router.storage.replicated.snapshots import SnapshotStore, copy_view, working_directory
@@ -216,14 +216,10 @@ class LogSealing:
         view = View(directory / "view")
         make_directory(view.path.parent)
         early = SnapshotStore(source.objects, directory / "early", earliest=EARLIEST)
-        if newest is None or early.restore(view.path, log_identity=source.log.identity) is None:
+        position = early.restore_view(view, source.log.identity)
+        if position is None:
             view.version = _first_format(source.log)
             position = view.create(source.log.identity)
-        else:
-            view.version = version_of(view.path)
-            with view.connected() as connection:
-                position = ViewPosition.read(connection) or ViewPosition(source.log.identity)
-            position = view.adopt(position)
         if position.position < end:
             follower = Follower(source.log, view, position)
             follower.catch_up(end)

@@ -26,6 +26,7 @@ from flowhook.security.private_files import make_directory, open_private
 from router.storage.blobs import check_room
 from router.storage.commit_log.interface import CommitLog, ObjectDamagedError, ObjectStore
 from router.storage.errors import translate
+from router.storage.formats import version_of
 from router.storage.replicated.view import View, ViewPosition
 from router.storage.schema import APPLICATION_ID, BUSY_MS, FORMAT_VERSION
 
@@ -118,6 +119,7 @@ class SnapshotStore:
     def restore_view(self, view: View, log_identity: str, reaching: int = 0) -> ViewPosition | None:
         if self.restore(view.path, log_identity=log_identity, reaching=reaching) is None:
             return None
+        view.version = version_of(view.path)
         with view.connected() as connection:
             position = ViewPosition.read(connection)
         return None if position is None else view.adopt(position)

@@ -51,9 +51,10 @@ class Readers:
         if self._closed:
             raise StorageError("storage is closed")
         principal = current_principal.get()
-        seconds = max_seconds or (inf if principal.essential else self._max_seconds)
+        if max_seconds is None:
+            max_seconds = inf if principal.essential else self._max_seconds
         async with self._queue.seat(principal):
-            reading = asyncio.get_running_loop().run_in_executor(self._pool, self._read, read, seconds)
+            reading = asyncio.get_running_loop().run_in_executor(self._pool, self._read, read, max_seconds)
             try:
                 return await asyncio.shield(reading)
             except asyncio.CancelledError:

@@ -47,6 +47,13 @@ async def test_a_read_on_which_the_service_depends_takes_as_long_as_it_takes(rea
     assert await readers.run(query(COUNT)) == 200_000
 
 
+async def test_a_read_with_a_limit_of_its_own_is_ended_whoever_asks(readers):
+    current_principal.set(INTERNAL)
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(InvalidError, match="takes more than 0.01 s"):
+            await readers.run(query(ENDLESS), max_seconds=0.01)
+
+
 async def test_a_read_that_nobody_waits_for_any_more_holds_its_thread(readers):
     current_principal.set(TOKEN)
     begun, end = threading.Event(), threading.Event()

@@ -149,14 +149,9 @@ class Follower:
             raise LogDamagedError(f"the content of the last record, at {self._damaged}, is damaged", self._damaged)
         if self._read == self.position.position:
             return self.position
-        return replace(
-            self.position,
-            position=self._read,
-            batch_id=self.position.batch_id if self._last is None else self._last.batch_id,
-            last_hash=self._hash,
-            epoch=self.epoch,
-            own=False,
-        )
+        if self._last is None:
+            return replace(self.position, position=self._read, own=False)
+        return self.position.after(self._read, self._last, self._hash)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[apsw.Connection]:
@@ -237,14 +232,7 @@ class Follower:
         except apsw.AbortError:
             raise ViewDivergedError(f"the view does not fit the record at position {record.position}") from None
         self._uncommitted += 1
-        self._applied = replace(
-            self.position,
-            position=record.position,
-            batch_id=parts[-1].batch_id,
-            last_hash=self._hash,
-            epoch=parts[-1].ownership.epoch,
-            own=False,
-        )
+        self._applied = self.position.after(record.position, parts[-1], self._hash)
         if self._uncommitted == TRANSACTION_RECORDS:
             self._commit(connection)
 

@@ -107,14 +107,7 @@ class LogRecorder(TransactionLog):
                 self._ownership, self._number, now_ms, part, len(pieces), applied.last_hash, compressed, piece
             )
             data = encode(record)
-            applied = replace(
-                applied,
-                position=applied.position + 1,
-                batch_id=record.batch_id,
-                last_hash=record_hash(data),
-                epoch=self._ownership.epoch,
-                own=True,
-            )
+            applied = applied.after(applied.position + 1, record, record_hash(data), own=True)
             records.append((applied, data))
         # the positions are known in advance, unless void records lie between: after the append only COMMIT may fail
         applied.write(self._connection)

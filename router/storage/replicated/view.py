@@ -19,6 +19,7 @@ from flowhook.errors import ConflictError
 from router.storage.blobs import BlobDirectory, named_blobs
 from router.storage.erasure import Step, is_pending, is_under_way, last_erasure, wipe_step
 from router.storage.formats import connect_earlier
+from router.storage.replicated.batch import BatchPart
 from router.storage.schema import FORMAT_VERSION, connect_reader
 from router.storage.vacuum import give_back
 
@@ -63,6 +64,11 @@ class ViewPosition:
             return None
         log, position, batch_id, last_hash, epoch, boot, own = row
         return cls(log, position, batch_id, last_hash, epoch, boot, bool(own))
+
+    def after(self, position: int, part: BatchPart, last_hash: bytes, *, own: bool = False) -> Self:
+        """Return the position of a view that contains a record more."""
+        epoch = part.ownership.epoch
+        return replace(self, position=position, batch_id=part.batch_id, last_hash=last_hash, epoch=epoch, own=own)
 
     def write(self, connection: apsw.Connection) -> None:
         connection.execute(

@@ -15,9 +15,8 @@ from router.storage.commit_log.jetstream.objects import JetStreamObjects
 from router.storage.commit_log.jetstream.servers import check_sync, check_version
 from router.storage.commit_log.jetstream.streams import (
     log_stream_of,
-    open_facts_bucket,
+    open_buckets,
     open_log_stream,
-    open_objects_bucket,
     recreate_log_stream,
 )
 from router.storage.commit_log.jetstream.url import LogUrl, parse_url
@@ -72,8 +71,7 @@ def connect(
         info = connection.call(open_log_stream(connection, parsed, create=create, seconds=timeout))
         if not parsed.trust_fsync:
             check_sync(parsed, info, connection.server[0])
-        objects = connection.call(open_objects_bucket(connection, parsed, seconds=timeout))
-        facts = connection.call(open_facts_bucket(connection, parsed, seconds=timeout))
+        objects, facts = connection.call(open_buckets(connection, parsed, seconds=timeout))
         refusals = Refusals()
         identity = log_stream_of(info).identity
         log = JetStreamLog(

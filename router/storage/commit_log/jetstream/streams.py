@@ -91,20 +91,17 @@ async def open_log_stream(connection: LogConnection, url: LogUrl, *, create: boo
     return info
 
 
-async def open_objects_bucket(connection: LogConnection, url: LogUrl, *, seconds: float) -> str:
-    name = f"{url.prefix}_OBJECTS"
-    config = ObjectStoreConfig(bucket=name, storage=StorageType.FILE, replicas=url.replicas)
-    await _open_bucket(
-        connection, url, f"OBJ_{name}", lambda: connection.jetstream.create_object_store(name, config=config), seconds
-    )
-    return name
-
-
-async def open_facts_bucket(connection: LogConnection, url: LogUrl, *, seconds: float) -> str:
-    name = f"{url.prefix}_FACTS"
-    config = KeyValueConfig(bucket=name, history=1, storage=StorageType.FILE, replicas=url.replicas)
-    await _open_bucket(connection, url, f"KV_{name}", lambda: connection.jetstream.create_key_value(config), seconds)
-    return name
+async def open_buckets(connection: LogConnection, url: LogUrl, *, seconds: float) -> tuple[str, str]:
+    """Find or create the buckets of objects and of facts, as `open_log_stream` does; return their names."""
+    objects, facts = f"{url.prefix}_OBJECTS", f"{url.prefix}_FACTS"
+    kept = ObjectStoreConfig(bucket=objects, storage=StorageType.FILE, replicas=url.replicas)
+    agreed = KeyValueConfig(bucket=facts, history=1, storage=StorageType.FILE, replicas=url.replicas)
+    for stream, create in (
+        (f"OBJ_{objects}", lambda: connection.jetstream.create_object_store(objects, config=kept)),
+        (f"KV_{facts}", lambda: connection.jetstream.create_key_value(agreed)),
+    ):
+        await _open_bucket(connection, url, stream, create, seconds)
+    return objects, facts
 
 
 async def _open_bucket(

@@ -46,7 +46,7 @@ def reading(
 def writing(
     change: Callable[Concatenate[apsw.Connection, P], T],
     *,
-    size: Callable[P, int] | None = None,
+    size: Callable[..., int] | None = None,
     refusable: bool = False,
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
     """Make a method of a function that changes rows: it runs `change` in a transaction, by `StoragePart._write`.

@@ -16,7 +16,7 @@ import shutil
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import apsw
 
@@ -108,16 +108,8 @@ CREATE TABLE subscription (seq INTEGER PRIMARY KEY, content BLOB NOT NULL) STRIC
 log = logs.get_logger(__name__)
 
 
-class FormatMigrated(NamedTuple):
-    """A database was migrated."""
-
-    earlier: int  # the format that it had
-    copy: Path  # a copy of the file as it was before
-    seconds: float  # how long it took
-
-
-def migrate_file(path: Path) -> FormatMigrated | None:
-    """Bring a database that no process uses to today's format; None: it has that, or is new. Blocks.
+def migrate_file(path: Path) -> Path | None:
+    """Bring a database that no process uses to today's format; return its copy of before, if it had another. Blocks.
 
     Raises:
         ConflictError: it can't be read by this version (`FORMAT_UNSUPPORTED`, `NOT_A_FLOWHOOK_DATABASE`).
@@ -135,10 +127,9 @@ def migrate_file(path: Path) -> FormatMigrated | None:
         _copy(path, copy)
         _migrate(connection, earlier)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    done = FormatMigrated(earlier, copy, time.monotonic() - start)
-    said = f"migrated the database from format {earlier} to {FORMAT_VERSION} in {done.seconds:.1f} s"
-    log.warning(said, copy=str(copy))
-    return done
+    seconds = time.monotonic() - start
+    log.warning(f"migrated the database from format {earlier} to {FORMAT_VERSION} in {seconds:.1f} s", copy=str(copy))
+    return copy
 
 
 def connect_earlier(path: Path, version: int) -> apsw.Connection:

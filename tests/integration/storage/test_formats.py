@@ -54,12 +54,12 @@ def test_a_file_of_an_earlier_format_becomes_one_with_the_tables_of_today(tmp_pa
     formats.connect_earlier(path, version).close()
     connect_writer(new).close()
     assert tables(path) != tables(new)
-    done = formats.migrate_file(path)
-    assert (done.earlier, done.copy) == (version, tmp_path / f"flowhook.db.format-{version}")
+    copy = formats.migrate_file(path)
+    assert copy == tmp_path / f"flowhook.db.format-{version}"
     assert tables(path) == tables(new)
     assert rows(path, "PRAGMA user_version", "PRAGMA quick_check") == [[(FORMAT_VERSION,)], [("ok",)]]
-    assert rows(done.copy, "PRAGMA user_version") == [[(version,)]]
-    assert done.copy.stat().st_mode & 0o777 == 0o600
+    assert rows(copy, "PRAGMA user_version") == [[(version,)]]
+    assert copy.stat().st_mode & 0o777 == 0o600
     assert formats.migrate_file(path) is None
 
 
@@ -94,7 +94,7 @@ def test_a_migration_that_is_killed_leaves_the_earlier_format_and_is_repeated(tm
     killed = subprocess.run([sys.executable, "-c", KILLED, path], check=False)
     assert killed.returncode == -9
     assert tables(path) == before
-    assert formats.migrate_file(path).earlier == 3
+    assert formats.migrate_file(path) == tmp_path / "flowhook.db.format-3"
 
 
 @pytest.mark.parametrize(

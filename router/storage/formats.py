@@ -128,7 +128,8 @@ def migrate_file(path: Path) -> Path | None:
         _migrate(connection, earlier)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     seconds = time.monotonic() - start
-    log.warning(f"migrated the database from format {earlier} to {FORMAT_VERSION} in {seconds:.1f} s", copy=str(copy))
+    said = f"migrated the database from format {earlier} to {FORMAT_VERSION} in {seconds:.1f} s"
+    log.warning(said, copy=str(copy))
     return copy
 
 

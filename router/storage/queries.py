@@ -93,13 +93,12 @@ def unfinished(
         (WAITING, UNENDED, after_seq, limit),
     )
     return [
-        stored.UnfinishedExecution(
-            *row,
-            status=STATUSES[status],
-            retries=bool(retries),
-            subscriptions=load_subscriptions(waits_for),
-            shaping=None if shaping is None else ShapingKeys.unpack(shaping),
-            destinations=tuple((origins or "").split()),
+        stored.UnfinishedExecution._make(
+            (
+                *(*row, STATUSES[status], bool(retries), load_subscriptions(waits_for)),
+                None if shaping is None else ShapingKeys.unpack(shaping),
+                tuple((origins or "").split()),
+            )
         )
         for retries, waits_for, shaping, origins, status, *row in rows
     ]

@@ -284,12 +284,16 @@ def _entry_bytes(entry: JournalEntry) -> int:
 
 _SIZES: Final[dict[type[stored.StateChange], Callable[[Any], int]]] = {
     stored.Ended: lambda each: (
-        len(each.output or b"") + len(each.reply or b"") + len(each.history) + _error_bytes(each.error)
+        len(each.output or b"")
+        + len(each.reply or b"")
+        + len(each.history)
+        + len(each.runner)
+        + _error_bytes(each.error)
     ),
     stored.Replied: lambda each: len(each.reply),
     stored.Parked: lambda each: (
         len(each.history)
-        + len(dump_subscriptions(each.subscriptions))
+        + (len(dump_subscriptions(each.subscriptions)) if each.subscriptions else 0)
         + (len(dump_retry(each.retry)) if each.retry else 0)
     ),
     stored.Journaled: lambda each: len(each.history) + _entry_bytes(each.entry),

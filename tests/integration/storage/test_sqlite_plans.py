@@ -73,7 +73,7 @@ async def test_what_runners_need_is_read_by_number_in_one_statement(plan):
 
 
 async def test_a_sweep_looks_at_some_flows_and_at_what_is_past(plan):
-    plans = plan(partial(expiry.expire, before_ms=5, limit=9))
+    plans = plan(partial(expiry.expire, ended_before_ms=5, limit=9))
     assert any("(flow_id>? AND flow_id<?)" in step for step in plans if step.startswith("SEARCH f ")), plans
     scanned = {step for step in plans if step.startswith("SCAN")}
     # at most a thousand jobs, the flows that it looks at, and those with a longer retention

@@ -16,7 +16,7 @@ from flowhook.errors import InvalidError, NotFoundError
 from flowhook.events import ids
 from flowhook.model import EventFilter, Status, Subscription
 from flowhook.model.execution_filter import ExecutionFilter
-from flowhook.model.executions import NO_LINKS, LinkedExecution, LinkKind
+from flowhook.model.executions import NO_LINKS, ExecutionLinks, LinkedExecution, LinkKind
 from flowhook.v1 import runner_service_pb2 as pb
 
 PAID = {"specversion": "1.0", "id": "1", "source": "/flows/shop", "type": "paid"}
@@ -160,10 +160,10 @@ async def test_an_event_that_is_handed_to_a_running_execution_is_linked_when_it_
     await shard.publish(type_="paid", callback=False, emitter=CALLER)
     await runner.until(lambda: runner.arrivals)
     arrival = runner.arrivals[-1]
-    assert await shard.state.links(record.id, limit=9) == ([], [])
+    assert await shard.state.links(record.id, limit=9) == NO_LINKS
     await shard.host.recorder.checkpoint(runner, [Checkpoint(arrival.lease, 0, arrival.entry, consumed=arrival.number)])
-    assert await shard.state.links(record.id, limit=9) == ([(CALLER, LISTEN)], [])
-    assert await shard.state.links(CALLER, limit=9) == ([], [(record.id, LISTEN)])
+    assert await shard.state.links(record.id, limit=9) == ExecutionLinks(causes=(LinkedExecution(CALLER, LISTEN),))
+    assert await shard.state.links(CALLER, limit=9) == ExecutionLinks(caused=(LinkedExecution(record.id, LISTEN),))
 
 
 async def test_each_portion_of_a_delivery_is_stored_with_its_links(shard, runner, monkeypatch):

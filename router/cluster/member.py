@@ -41,7 +41,7 @@ from router.storage.limits import REPLICATED_LIMITS
 from router.storage.replicated.batch import RecordUnknownError
 from router.storage.replicated.follower import Follower, LogDamagedError, ViewDivergedError
 from router.storage.replicated.recorder import LogRecorder
-from router.storage.replicated.snapshots import PREFIX, SnapshotStore
+from router.storage.replicated.snapshots import PREFIX, SnapshotSchedule, SnapshotStore, SnapshotTask
 from router.storage.replicated.view import Forgetting, View, read_last_erasure
 from router.storage.storage import Storage, open_storage
 

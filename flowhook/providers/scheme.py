@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import Enum, auto
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, cast
 
 # A header field's name. Source: RFC 9110, section 5.6.2; the maximum length is Flowhook's own.
 TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
@@ -19,9 +19,8 @@ _PLACEHOLDER: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 class ContentPart(NamedTuple):
     """A piece of signed content."""
 
-    source: str  # `text`, one of `SOURCES`, `header`, `field` (of the JSON body), or `setting` (of the kind of `auth`)
-    # the text, the lower-case name of the header, the dotted path of the field, or the name of the setting; else empty
-    value: str = ""
+    source: str  # `text`, one of `SOURCES`, `header`, or `field` (of the JSON body)
+    value: str = ""  # the text, the lower-case name of the header, or the dotted path of the field; else empty
 
     @property
     def is_of_body(self) -> bool:
@@ -82,41 +81,28 @@ EncodingName = Literal["hex", "base64", "base64url"]
 Unit = Literal["s", "ms", "rfc3339"]
 LocationKind = Literal["header", "query", "field", "numbered", "pair"]
 
+SignatureMethod = Literal["hmac", "token", "ed25519", "ecdsa", "rsa"]
+"""How a signature is verified: `hmac` by a shared key (RFC 2104); `token`: the secret itself is sent, which covers
+nothing of the request; `ed25519` (RFC 8032); `ecdsa` on any curve that the public key names, signatures in DER, or for
+P-256 the two numbers end to end; `rsa` by PKCS #1 v1.5 (RFC 8017, section 8.2)."""
 
-class SignatureMethod(Enum):
-    """Method by which a signature is verified."""
+Layout = Literal["whole", "spaces", "commas", "pairs"]
+"""Format of the value that contains the signature: `whole`, one after `tag`; `spaces` or `commas` between signatures,
+each after `tag`, where entries with another tag are ignored; `pairs`, `key=value` between separators: signatures under
+`tag`, other values (see `FieldLocation`) under their keys."""
 
-    HMAC = auto()  # a shared key (RFC 2104)
-    TOKEN = auto()  # the secret itself is sent: it covers nothing of the request
-    ED25519 = auto()  # RFC 8032
-    ECDSA = auto()  # on any curve that the public key names; signatures in DER, or for P-256 the two numbers end to end
-    RSA = auto()  # PKCS #1 v1.5 (RFC 8017, section 8.2)
+KeyEncoding = Literal["utf8", "hex", "base64", "whsec"]
+"""How the text of a secret encodes the key: `utf8`, its bytes; `whsec`, base64 after `whsec_`, and without that prefix
+base64 if it is valid, else the bytes of the secret. A public key is PEM, or base64 or hex of DER or of the bare key."""
 
-
-class Layout(Enum):
-    """Format of the value that contains the signature."""
-
-    WHOLE = auto()  # one signature after `tag`
-    SPACES = auto()  # signatures separated by spaces, each after `tag`; entries with another tag are ignored
-    COMMAS = auto()  # the same, separated by commas
-    PAIRS = auto()
-    """`key=value` between separators: signatures under `tag`, other values (see `FieldLocation`) under their keys."""
-
-
-class KeyFormat(Enum):
-    """Encoding of the key in the text of the secret."""
-
-    RAW = auto()  # the bytes of the text; for a public key: PEM, or base64 or hex of DER or of the bare key
-    HEX = auto()
-    BASE64 = auto()
-    WHSEC = auto()  # Base64 after `whsec_`; without that prefix base64 if it is valid, else the bytes of the secret
+SHARED: Final[frozenset[SignatureMethod]] = frozenset({"hmac", "token"})  # methods by a secret that both sides know
 
 
 class FieldLocation(NamedTuple):
     """Location of a value in a request."""
 
     # `header` and `query`: by name; `field`: of the JSON body, names joined by dots; `numbered`: headers that are
-    # called `name` and a number from 1; `pair`: a key beside the signature, in a value with layout `PAIRS`
+    # called `name` and a number from 1; `pair`: a key beside the signature, in a value with layout `pairs`
     kind: LocationKind
     name: str  # as the sender spells it
 
@@ -129,31 +115,36 @@ class FieldLocations(NamedTuple):
     id: FieldLocation | None = None
 
 
-def in_headers(signature: str, *, timestamp: str | None = None, id: str | None = None) -> FieldLocations:  # noqa: A002
-    return FieldLocations(
-        FieldLocation("header", signature),
-        None if timestamp is None else FieldLocation("header", timestamp),
-        None if id is None else FieldLocation("header", id),
-    )
+def at(place: str) -> FieldLocation:
+    """Return the location that is written as `KIND:NAME`; a header's name alone will do."""
+    kind, colon, name = place.rpartition(":")
+    return FieldLocation(cast("LocationKind", kind) if colon else "header", name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def sent(signature: str, timestamp: str = "", id: str = "") -> FieldLocations:  # noqa: A002
+    """Return the locations of a signature, a timestamp and an ID, each written as for `at`; empty: it is not sent."""
+    return FieldLocations(at(signature), at(timestamp) if timestamp else None, at(id) if id else None)
+
+
+@dataclass(frozen=True, slots=True)
 class Scheme:
     """The signature scheme of a sender."""
 
-    # alternatives; verification uses the first whose signature is present, signing the first of all
-    locations: tuple[FieldLocations, ...]
-    method: SignatureMethod = SignatureMethod.HMAC  # how the signature is verified
-    layout: Layout = Layout.WHOLE  # format of the value that contains the signature
-    separator: str = ","  # one character between the entries of `PAIRS`
-    tag: str = ""  # prefix of a signature in that value, or its key in `PAIRS`
+    locations: FieldLocations
+    _: KW_ONLY
+    # other locations: verification uses the first whose signature is present, and signing only `locations`
+    alternatives: tuple[FieldLocations, ...] = ()
+    method: SignatureMethod = "hmac"
+    layout: Layout = "whole"
+    separator: str = ","  # one character between the entries of `pairs`
+    tag: str = ""  # prefix of a signature in that value, or its key in `pairs`
     algorithm: Algorithm = "sha256"  # hash of HMAC, ECDSA and RSA
     encoding: EncodingName = "hex"  # of the signature
-    content: tuple[ContentPart, ...] = parse_content("{body}")  # the signed content
-    unit: Unit | None = None  # of the timestamp; None if absent
+    content: str = "{body}"  # template of the signed content; see `parse_content`
+    unit: Unit = "s"  # of the timestamp, if there is one
     # maximum difference of a timestamp from the local clock, either way, in seconds: five minutes is what most say
     tolerance: float = 300.0
-    key: KeyFormat = KeyFormat.RAW  # encoding of the key in the secret
+    key: KeyEncoding = "utf8"  # encoding of the key in the secret
     key_prefix: str = ""  # removed from the secret before it is decoded, if present
     # locations of the delivery ID, by preference; empty: the `id` of `locations`, if there is one
     delivery: tuple[FieldLocation, ...] = ()
@@ -162,7 +153,7 @@ class Scheme:
     @property
     def delivery_locations(self) -> tuple[FieldLocation, ...]:
         """Locations of the delivery ID, by preference: headers, or fields of the body."""
-        named = self.locations[0].id
+        named = self.locations.id
         return self.delivery or ((named,) if named is not None and named.kind == "header" else ())
 
 
@@ -188,7 +179,7 @@ class Handshake(Enum):
         return self in (Handshake.SIGN_CRC_TOKEN, Handshake.SIGN_PLAIN_TOKEN)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Provider:
     """A provider of webhooks."""
 
@@ -204,9 +195,9 @@ class Provider:
 
     @property
     def sends_secret(self) -> bool:
-        return self.scheme is not None and self.scheme.method is SignatureMethod.TOKEN
+        return self.scheme is not None and self.scheme.method == "token"
 
     @property
     def has_public_key(self) -> bool:
         """Whether its signatures are verified by a public key instead of a secret."""
-        return self.scheme is not None and self.scheme.method not in (SignatureMethod.HMAC, SignatureMethod.TOKEN)
+        return self.scheme is not None and self.scheme.method not in SHARED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets as random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,8 +27,11 @@ from flowhook.document.models.credentials import (
     PublicKeyAuth,
 )
 from flowhook.errors import InvalidError
+from flowhook.json import verbatim
+from flowhook.json.verbatim import JsonNumber
 from flowhook.providers import PROVIDERS
-from flowhook.providers.scheme import FieldLocation, KeyFormat, Scheme, SignatureMethod, in_headers
+from flowhook.providers.scheme import SHARED, FieldLocation, Scheme, parse_content, sent
+from flowhook.signatures.content import compile_content
 from flowhook.signatures.credentials import (
     ApiKeyVerifier,
     BasicVerifier,
@@ -37,6 +41,8 @@ from flowhook.signatures.credentials import (
     key_header,
     url_with_key,
 )
+from flowhook.signatures.keys import HmacSignatureKey, first_secret, make_key
+from flowhook.signatures.request_values import extract_values
 from flowhook.signatures.schemes import (
     BatchItemsVerifier,
     SignatureVerifier,
@@ -44,8 +50,8 @@ from flowhook.signatures.schemes import (
     custom_scheme,
     header_names,
 )
-from flowhook.signatures.signing import sign_in_body, sign_request
-from flowhook.signatures.types import RequestView, Verifier
+from flowhook.signatures.timestamps import format_timestamp
+from flowhook.signatures.types import RequestView, SignatureError, Verifier
 
 
 def build_verifiers(auth: Sequence[AuthKind], secrets: Mapping[str, bytes]) -> list[Verifier]:
@@ -110,9 +116,9 @@ def _scheme_of(kind: AuthKind) -> Scheme | None:
         return None
     match kind:
         case ElasticioAuth():  # the header and the algorithm are set there
-            return replace(scheme, locations=(in_headers(kind.header),), algorithm=kind.algorithm)
+            return replace(scheme, locations=sent(kind.header), algorithm=kind.algorithm)
         case StandardWebhooksAuth(secret_names=()):  # the asymmetric variant of the standard
-            return replace(scheme, method=SignatureMethod.ED25519, tag="v1a,", key=KeyFormat.RAW)
+            return replace(scheme, method="ed25519", tag="v1a,", key="utf8")
     return scheme
 
 
@@ -134,32 +140,68 @@ def sign(
     """Return the headers that a sender adds to make a request pass, by the first secret of the kind that is set.
 
     None is `none`, which adds nothing. The URL is as the receiver sees it, from `sign_url`, and the body as it will be
-    sent, from `sign_body`. An ID or another signed header is taken from the `headers` that the request already
-    has. `now` is Unix time in seconds.
+    sent, from `sign_body`. A timestamp, an ID or another signed header is taken from the `headers` that the request
+    already has; the first two are generated otherwise. `now` is Unix time in seconds.
 
     Raises:
         InvalidError: no secret is set (`SECRET_NOT_SET`) or it can't be used (`SECRET_INVALID`), a header that must be
             signed is missing (`HEADER_MISSING`), or a sender's headers can't be made from secrets (`CANNOT_SIGN`).
     """
-    if kind is None:
-        return []
-    if isinstance(kind, BasicAuth):
-        return authorization_header(kind, secrets)
-    if isinstance(kind, ApiKeyAuth):
-        return key_header(kind, secrets)
-    if isinstance(kind, JwtAuth):
-        from flowhook.signatures.tokens import token_header  # noqa: PLC0415 - as above
+    match kind:
+        case None:
+            return []
+        case BasicAuth():
+            return authorization_header(kind, secrets)
+        case ApiKeyAuth():
+            return key_header(kind, secrets)
+        case JwtAuth():
+            from flowhook.signatures.tokens import token_header  # noqa: PLC0415 - as above
 
-        return token_header(kind, secrets, now)
-    if isinstance(kind, MtlsAuth):
-        raise InvalidError("a certificate is presented by the client that makes the connection", reason="CANNOT_SIGN")
+            return token_header(kind, secrets, now)
+        case MtlsAuth():
+            raise _cannot_sign("a certificate is presented by the client that makes the connection")
     scheme = _scheme_of(kind)
-    if scheme is None:
-        raise InvalidError(f"{kind.kind} signs with a private key, which only the sender has", reason="CANNOT_SIGN")
+    if scheme is None or scheme.method not in SHARED:
+        raise _cannot_sign(f"{kind.kind} signs with a private key, which only the sender has")
     target = urlsplit(url)
     fields = [(name.lower(), value.strip().encode("utf-8", "replace")) for name, value in headers]
-    request = RequestView(method, url, target.path, target.query, fields, body)
-    return sign_request(scheme, kind, secrets, request, now)
+    return _sign_headers(scheme, kind, secrets, RequestView(method, url, target.path, target.query, fields, body), now)
+
+
+def _sign_headers(
+    scheme: Scheme, kind: AuthKind, secrets: Mapping[str, bytes], request: RequestView, now: float
+) -> list[tuple[str, str]]:
+    locations = scheme.locations
+    if any(location is not None and location.kind == "query" for location in locations):
+        raise _cannot_sign(f"{kind.kind} signs in the query string")
+    if locations.signature.kind == "field":
+        if scheme.method == "token":
+            raise _cannot_sign(f"{kind.kind} has its secret in the body, where only senders write")
+        return []  # `sign_body` has written it
+    present = dict(request.headers)
+    added: list[tuple[str, str]] = []
+
+    def provide(location: FieldLocation | None, value: str) -> bytes:
+        if location is None or location.kind == "pair":
+            return value.encode()
+        if location.kind == "field":
+            return _field(request, location)
+        if location.name.lower() not in present:
+            added.append((location.name, value))
+            return value.encode()
+        return present[location.name.lower()]
+
+    timestamp = provide(locations.timestamp, format_timestamp(now, scheme.unit)) if locations.timestamp else b""
+    message_id = provide(locations.id, f"msg_{random.token_hex(16)}") if locations.id else b""
+    complete = request._replace(headers=[*request.headers, *((n.lower(), v.encode()) for n, v in added)])
+    signature = _signature(scheme, kind, secrets, complete, (timestamp, message_id))
+    if scheme.layout == "pairs":
+        stamp = f"{locations.timestamp.name}={timestamp.decode()}{scheme.separator}" if locations.timestamp else ""
+        value = f"{stamp}{scheme.tag}={signature}"
+    else:
+        value = f"{scheme.tag}{signature}"
+    name = locations.signature.name
+    return [*added, (f"{name}1" if locations.signature.kind == "numbered" else name, value)]
 
 
 def sign_url(kind: AuthKind | None, secrets: Mapping[str, bytes], url: str) -> str:
@@ -168,21 +210,90 @@ def sign_url(kind: AuthKind | None, secrets: Mapping[str, bytes], url: str) -> s
 
 
 def sign_body(kind: AuthKind | None, secrets: Mapping[str, bytes], body: bytes, now: float) -> bytes:
-    """Return the body that a sender sends: with the signature and the timestamp if they belong there, else unchanged.
+    """Return the body that a sender sends: with a new signature and timestamp if they belong there, else unchanged.
+
+    Numbers stay as they are written.
 
     Raises:
         InvalidError: as from `sign`; or the body is not JSON, or lacks a value that is signed (`BODY_INVALID`).
     """
     scheme = None if kind is None else _scheme_of(kind)
-    if kind is None or scheme is None or scheme.method not in (SignatureMethod.HMAC, SignatureMethod.TOKEN):
+    if kind is None or scheme is None or scheme.method not in SHARED:
         return body
-    return sign_in_body(scheme, kind, secrets, body, now, items=_ITEMS.get(kind.kind, ""))
+    locations = scheme.locations
+    signs = locations.signature.kind == "field"
+    dates = locations.timestamp is not None and locations.timestamp.kind == "field"
+    if not signs and not dates:
+        return body
+    if signs and (scheme.method != "hmac" or scheme.layout == "pairs"):
+        raise _cannot_sign(f"{kind.kind} has a signature in the body that only its sender writes")
+    try:
+        content = verbatim.loads(body)
+        items = _ITEMS.get(kind.kind)
+        for value in [content] if items is None else content[items]:
+            if dates and locations.timestamp is not None:
+                _write_time(value, locations.timestamp.name, format_timestamp(now, scheme.unit), scheme)
+            if signs:
+                written = RequestView("POST", "", "", "", (), verbatim.dumps(value))
+                stamps = (_field(written, locations.timestamp), _field(written, locations.id))
+                signature = _signature(scheme, kind, secrets, written, stamps)
+                _write(value, locations.signature.name, f"{scheme.tag}{signature}")
+        return verbatim.dumps(content)
+    except (ValueError, TypeError, LookupError):
+        raise InvalidError(
+            f"the body of {kind.kind} must be JSON, and have the members that are signed", reason="BODY_INVALID"
+        ) from None
+
+
+def _write_time(value: Any, path: str, text: str, scheme: Scheme) -> None:
+    """Write a timestamp as a number if one was there, or milliseconds if nothing was."""
+    found = value
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, dict) else None
+    numeric = isinstance(found, JsonNumber) or (found is None and scheme.unit == "ms")
+    _write(value, path, JsonNumber(text) if numeric else text)
+
+
+def _write(value: Any, path: str, new: Any) -> None:
+    *around, last = path.split(".")
+    for name in around:
+        value = value.setdefault(name, {}) if isinstance(value, dict) else value[name]
+    if not isinstance(value, dict):
+        raise TypeError(path)
+    value[last] = new
+
+
+def _signature(
+    scheme: Scheme, kind: AuthKind, secrets: Mapping[str, bytes], request: RequestView, stamps: tuple[bytes, bytes]
+) -> str:
+    """Return the signature by the first secret that is set, or that secret itself; `stamps`: timestamp and ID."""
+    name, secret = first_secret(kind, secrets)
+    try:
+        if scheme.method == "token":
+            return make_key(secret, scheme).decode("latin-1")
+        chunks = compile_content(parse_content(scheme.content))(request, *stamps)
+        return HmacSignatureKey(scheme, secret).sign(chunks).decode()
+    except SignatureError as error:
+        raise InvalidError(error.detail, reason="HEADER_MISSING") from None
+    except ValueError as error:
+        raise InvalidError(f"secret {name} {error}", reason="SECRET_INVALID") from None
+
+
+def _field(request: RequestView, location: FieldLocation | None) -> bytes:
+    """Return a value of the body; empty if it is not there, or elsewhere."""
+    found = [] if location is None or location.kind != "field" else extract_values(request, location)
+    return found[0] if found else b""
+
+
+def _cannot_sign(why: str) -> InvalidError:
+    return InvalidError(why, reason="CANNOT_SIGN")
 
 
 def signature_headers(kind: AuthKind) -> frozenset[str]:
     """Return the lower-case names of the headers with signatures, credentials and timestamps of a kind."""
     scheme = _scheme_of(kind)
-    stamps = [] if scheme is None else [each.timestamp for each in scheme.locations if each.timestamp is not None]
+    variants = () if scheme is None else (scheme.locations, *scheme.alternatives)
+    stamps = [each.timestamp for each in variants if each.timestamp is not None]
     names = {name.lower() for location in stamps for name in header_names(location)}
     return _build(kind, {}).credential_headers | names
 
@@ -194,4 +305,6 @@ def validity(kind: AuthKind) -> float | None:
 
         return LIFETIME
     scheme = _scheme_of(kind)
-    return None if scheme is None or scheme.unit is None or math.isinf(scheme.tolerance) else scheme.tolerance
+    if scheme is None or scheme.locations.timestamp is None or math.isinf(scheme.tolerance):
+        return None
+    return scheme.tolerance

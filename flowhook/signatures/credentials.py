@@ -219,7 +219,7 @@ def credential_place(kind: AuthKind) -> CredentialPlace:
             return CredentialPlace("query", name)
     row = PROVIDERS.get(kind.kind)
     if row is not None and row.scheme is not None:
-        location = row.scheme.locations[0].signature
+        location = row.scheme.locations.signature
         if location.kind == "header":
             return CredentialPlace("header", location.name)
     raise InvalidError(f"{kind.kind} has its secret in the body, which only the sender writes", reason="CANNOT_SIGN")

@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from flowhook.document.models.credentials import AuthKind
 from flowhook.errors import InvalidError
-from flowhook.providers.scheme import KeyFormat, Scheme
+from flowhook.providers.scheme import Scheme
 from flowhook.signatures.content import Chunks
 from flowhook.signatures.types import SignatureError
 
@@ -41,11 +41,11 @@ def make_key(secret: bytes, scheme: Scheme) -> bytes:
     """Return the key that a secret encodes, never empty; ValueError: it can't be decoded, says nothing of it."""
     text = secret.removeprefix(scheme.key_prefix.encode())
     match scheme.key:
-        case KeyFormat.RAW:
+        case "utf8":
             return text or secret
-        case KeyFormat.HEX:
+        case "hex":
             return _decoded(binascii.unhexlify, text, "is not hex")
-        case KeyFormat.BASE64:
+        case "base64":
             return _decoded(_unbase64, text, "is not base64")
     try:
         return _decoded(_unbase64, text.removeprefix(_PREFIX), "is not base64 after whsec_")
@@ -160,6 +160,8 @@ class SignatureKey(ABC):
 
     __slots__ = ()
 
+    streams: bool = False  # whether it can hash streamed content, rather than needs it as a whole
+
     @abstractmethod
     def read(self, sent: bytes) -> bytes | None:
         """Return a sent signature in the form that `matches` takes; None if it can't be a signature."""
@@ -172,14 +174,9 @@ class SignatureKey(ABC):
         """Whether a signature, as read, is in the expected encoding; used to explain a mismatch to the operator."""
         return True
 
-    @property
-    def streams(self) -> bool:
-        """Whether it can hash streamed content; if so, `begin` does not return None."""
-        return False
-
-    def begin(self) -> StreamingDigest | None:
-        """Return a new hash for streamed content; None if the content is needed as a whole."""
-        return None
+    def begin(self) -> StreamingDigest:
+        """Return a new hash for streamed content, if it `streams`."""
+        raise NotImplementedError
 
 
 class HmacSignatureKey(SignatureKey):

@@ -43,11 +43,12 @@ _HASHES: Final[dict[Algorithm, type[hashes.HashAlgorithm]]] = {
 class PublicSignatureKey(SignatureKey):
     """Verifies with Ed25519, ECDSA or RSA."""
 
-    __slots__ = ("_algorithm", "_encoding", "_key")
+    __slots__ = ("_algorithm", "_encoding", "_key", "streams")
 
     def __init__(self, scheme: Scheme, key: bytes) -> None:
         """Load a key; ValueError: it is not a key for the method; the message contains nothing of it."""
         self._key = load_public_key(key, scheme.method)
+        self.streams = scheme.method != "ed25519"  # which needs its content twice
         self._algorithm = _HASHES[scheme.algorithm]()
         self._encoding = scheme.encoding
 
@@ -69,16 +70,8 @@ class PublicSignatureKey(SignatureKey):
             state.update(chunk)
         return self._verify_digest(state.finalize(), signatures)
 
-    @property
     @override
-    def streams(self) -> bool:
-        # Ed25519 needs its content twice
-        return not isinstance(self._key, ed25519.Ed25519PublicKey)
-
-    @override
-    def begin(self) -> StreamingDigest | None:
-        if not self.streams:
-            return None
+    def begin(self) -> StreamingDigest:
         state = hashes.Hash(self._algorithm)
         return StreamingDigest(state.update, lambda signatures: self._verify_digest(state.finalize(), signatures))
 
@@ -93,9 +86,9 @@ class PublicSignatureKey(SignatureKey):
 
 PublicKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 _KINDS: Final[dict[SignatureMethod, type[PublicKey]]] = {
-    SignatureMethod.ED25519: ed25519.Ed25519PublicKey,
-    SignatureMethod.ECDSA: ec.EllipticCurvePublicKey,
-    SignatureMethod.RSA: rsa.RSAPublicKey,
+    "ed25519": ed25519.Ed25519PublicKey,
+    "ecdsa": ec.EllipticCurvePublicKey,
+    "rsa": rsa.RSAPublicKey,
 }
 
 
@@ -107,12 +100,12 @@ def load_public_key(text: bytes, method: SignatureMethod) -> PublicKey:
             key = serialization.load_pem_public_key(text)
         else:
             raw = decode_text(text, "hex") or decode_text(text, "base64") or b""
-            bare = method is SignatureMethod.ED25519 and len(raw) == _RAW_KEY_BYTES
+            bare = method == "ed25519" and len(raw) == _RAW_KEY_BYTES
             key = ed25519.Ed25519PublicKey.from_public_bytes(raw) if bare else serialization.load_der_public_key(raw)
     except Exception:  # noqa: BLE001 - the library raises several kinds, and more of them with each version
         raise ValueError("is not a public key: PEM, or its DER in base64 or hex") from None
     if not isinstance(key, _KINDS[method]):
-        raise ValueError(f"is not a key for {method.name.lower()}")  # noqa: TRY004 - of the text, not of a type
+        raise ValueError(f"is not a key for {method}")  # noqa: TRY004 - of the text, not of a type
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < _MIN_RSA_BITS:
         raise ValueError(f"has less than {_MIN_RSA_BITS} bits")
     return key

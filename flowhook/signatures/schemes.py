@@ -5,25 +5,17 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 from itertools import chain
-from typing import Any, Final, NamedTuple, TypeGuard, cast
+from typing import Any, Final, NamedTuple, TypeGuard
 
 import attrs
 from typing_extensions import override
 
 from flowhook.document.models.credentials import AuthKind, HmacAuth, PublicKeyAuth
 from flowhook.payloads.content_type import parse_content_type
-from flowhook.providers.scheme import (
-    ContentPart,
-    FieldLocation,
-    FieldLocations,
-    KeyFormat,
-    Layout,
-    LocationKind,
-    Scheme,
-    SignatureMethod,
-)
+from flowhook.providers.scheme import ContentPart, FieldLocation, FieldLocations, Scheme, parse_content
 from flowhook.signatures.content import compile_content, split_around_body
 from flowhook.signatures.keys import HmacSignatureKey, SignatureKey, StreamingDigest, TokenSignatureKey, make_keyring
 from flowhook.signatures.request_values import extract_values, parameter_values
@@ -33,9 +25,9 @@ from flowhook.signatures.types import JsonBody, Match, RequestView, SignatureErr
 
 def make_signature_key(scheme: Scheme, key: bytes) -> SignatureKey:
     """Return the key of a scheme; ValueError: it can't be decoded; the message contains nothing of it."""
-    if scheme.method is SignatureMethod.HMAC:
+    if scheme.method == "hmac":
         return HmacSignatureKey(scheme, key)
-    if scheme.method is SignatureMethod.TOKEN:
+    if scheme.method == "token":
         return TokenSignatureKey(scheme, key)
     from flowhook.signatures.public_keys import PublicSignatureKey  # noqa: PLC0415 - see there
 
@@ -67,46 +59,29 @@ class StreamingVerification:
         raise self._mismatch
 
 
-_LAYOUTS: Final = {"whole": Layout.WHOLE, "spaces": Layout.SPACES, "commas": Layout.COMMAS, "pairs": Layout.PAIRS}
-_READINGS: Final = {"utf8": KeyFormat.RAW, "hex": KeyFormat.HEX, "base64": KeyFormat.BASE64}
-_METHODS: Final = {"ed25519": SignatureMethod.ED25519, "ecdsa": SignatureMethod.ECDSA, "rsa": SignatureMethod.RSA}
-
-
 def custom_scheme(kind: HmacAuth | PublicKeyAuth) -> Scheme:
     timestamp = kind.timestamp
-    id_location = kind.id_location
-    return Scheme(
-        locations=(
-            FieldLocations(
-                _location(kind.location),
-                None if timestamp is None else _location(timestamp.location),
-                None if id_location is None else _location(id_location),
-            ),
-        ),
-        method=SignatureMethod.HMAC if isinstance(kind, HmacAuth) else _METHODS[kind.algorithm],
-        layout=_LAYOUTS[kind.layout],
+    places = (kind.location, timestamp and timestamp.location, kind.id_location)
+    scheme = Scheme(
+        FieldLocations._make(place and FieldLocation._make(place) for place in places),
+        layout=kind.layout,
         separator=kind.separator or ",",
         tag=kind.prefix,
-        algorithm=kind.algorithm if isinstance(kind, HmacAuth) else kind.hash,
         encoding=kind.encoding,
-        content=kind.parts,
-        unit=timestamp.unit if timestamp else None,
-        tolerance=timestamp.tolerance if timestamp else 0.0,
-        key=_READINGS[kind.key.encoding] if isinstance(kind, HmacAuth) else KeyFormat.RAW,
-        key_prefix=kind.key.prefix if isinstance(kind, HmacAuth) else "",
+        content=kind.content,
     )
-
-
-def _location(location: tuple[str, str]) -> FieldLocation:
-    kind, name = location
-    return FieldLocation(cast("LocationKind", kind), name)
+    if timestamp is not None:
+        scheme = replace(scheme, unit=timestamp.unit, tolerance=timestamp.tolerance)
+    if isinstance(kind, PublicKeyAuth):
+        return replace(scheme, method=kind.algorithm, algorithm=kind.hash)
+    return replace(scheme, algorithm=kind.algorithm, key=kind.key.encoding, key_prefix=kind.key.prefix)
 
 
 # Longest signature header that is read; eight SHA-512 signatures in hex take less than half.
 MAX_HEADER_BYTES: Final = 4096
 MAX_CANDIDATES: Final = 16  # signatures in one request that are compared
 _NO_PAIRS: Final[dict[bytes, list[bytes]]] = {}
-_SEPARATORS: Final = {Layout.SPACES: b" ", Layout.COMMAS: b","}
+_SEPARATORS: Final = {"spaces": b" ", "commas": b","}
 
 
 class _ClaimedSignature(NamedTuple):
@@ -122,7 +97,8 @@ class SignatureVerifier(Verifier):
 
     def __init__(self, scheme: Scheme, kind: AuthKind, secrets: Mapping[str, bytes]) -> None:
         self.scheme = kind.kind
-        self._locations = [FieldLocations._make(each and _lower(each) for each in found) for found in scheme.locations]
+        variants = (scheme.locations, *scheme.alternatives)
+        self._locations = [FieldLocations._make(each and _lower(each) for each in found) for found in variants]
         signatures = [locations.signature for locations in self._locations]
         names = [header_names(location) for location in signatures]
         self.required_headers = frozenset(chain(*names) if all(names) else ())
@@ -131,20 +107,20 @@ class SignatureVerifier(Verifier):
         self._layout = scheme.layout
         self._separator = scheme.separator.encode()
         self._tag = scheme.tag.encode()
-        hashed = scheme.layout is Layout.WHOLE and scheme.method is SignatureMethod.HMAC
+        hashed = scheme.layout == "whole" and scheme.method == "hmac"
         # prefix of the signature, where a header contains nothing else; None elsewhere
         self.signature_tag = self._tag if hashed else None
         # the only header with a signature, where it contains nothing else, and no other value is needed; or None
         self._only_header: str | None = None
         self._unit = scheme.unit
         self._tolerance = scheme.tolerance
-        content = resolve_settings(scheme, kind)
+        content = parse_content(scheme.content)
         self._read_content = compile_content(content)
         self._signs_id = ContentPart("id") in content
-        if hashed and len(signatures) == 1 and scheme.unit is None and not self._signs_id:
+        if hashed and len(signatures) == 1 and scheme.locations.timestamp is None and not self._signs_id:
             self._only_header = signatures[0].name if signatures[0].kind == "header" else None
         of_body = any(part.is_of_body for part in content)
-        is_token = scheme.method is SignatureMethod.TOKEN
+        is_token = scheme.method == "token"
         self._must_be_empty = not of_body and not is_token
         in_body = any(
             location is not None and location.kind == "field" for locations in self._locations for location in locations
@@ -211,7 +187,7 @@ class SignatureVerifier(Verifier):
         locations, sent = self._locate(request)
         found, pairs = self._split(sent)
         timestamp = b""
-        if self._unit is not None and locations.timestamp is not None:
+        if locations.timestamp is not None:
             timestamp = self._required(request, locations.timestamp, pairs)
             check_timestamp(timestamp, self._unit, self._tolerance, now)
         message_id = b""
@@ -269,9 +245,9 @@ class SignatureVerifier(Verifier):
         if (len(sent[0]) if len(sent) == 1 else sum(map(len, sent))) > MAX_HEADER_BYTES:
             raise self._malformed(f"is longer than {MAX_HEADER_BYTES} bytes")
         tag, pairs = self._tag, _NO_PAIRS
-        if self._layout is Layout.WHOLE:
+        if self._layout == "whole":
             found = [value[len(tag) :] for value in sent if value.startswith(tag)]
-        elif self._layout is Layout.PAIRS:
+        elif self._layout == "pairs":
             pairs = {}
             for value in sent:
                 for entry in value.split(self._separator):
@@ -296,13 +272,6 @@ def _value(request: RequestView, location: FieldLocation) -> str | None:
     except SignatureError:
         return None
     return (values[0].decode("latin-1") or None) if len(values) == 1 else None
-
-
-def resolve_settings(scheme: Scheme, kind: AuthKind) -> tuple[ContentPart, ...]:
-    return tuple(
-        ContentPart("text", str(getattr(kind, part.value))) if part.source == "setting" else part
-        for part in scheme.content
-    )
 
 
 def header_names(location: FieldLocation) -> list[str]:

@@ -138,9 +138,9 @@ def table():
     for name, row in sorted(PROVIDERS.items()):
         found, delivery, oldest = (*WITHOUT_SCHEME.get(name, ()), "", "", "")[:3]
         if row.scheme is not None:
-            found = " or ".join(location(each.signature) for each in row.scheme.locations)
+            found = " or ".join(location(each.signature) for each in (row.scheme.locations, *row.scheme.alternatives))
             delivery = " or ".join(map(location, row.scheme.delivery_locations))
-            finite = row.scheme.unit is not None and row.scheme.tolerance < 1e9
+            finite = row.scheme.locations.timestamp is not None and row.scheme.tolerance < 1e9
             oldest = duration(row.scheme.tolerance) if finite else ""
         yield f"| [{name}](providers/{name}.md) | {found} | {oldest} | {delivery} | {'yes' if row.handshake else ''} |"
 

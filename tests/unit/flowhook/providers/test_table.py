@@ -1,22 +1,20 @@
+from typing import get_args
+
 import pytest
 
 from edge.webhook import handshakes
 from flowhook.document.models.auth import KINDS, ProviderAuth, PublicKeyProvider, SecretProvider, derive_model
 from flowhook.providers import PROVIDERS, Handshake, Provider
-from flowhook.providers.scheme import FieldLocation, Scheme, SignatureMethod, in_headers
+from flowhook.providers.scheme import SHARED, Scheme, SignatureMethod, at, sent
 from flowhook.signatures.build import build_verifiers, sign
 from flowhook.signatures.types import RequestView, SignatureError
 
 NOW = 1_800_000_000.0
 ROW = Provider(
-    name="acme",
-    source="https://acme.example/docs/webhooks",
-    handshake=Handshake.ECHO_QUERY_CHALLENGE,
-    scheme=Scheme(
-        locations=(in_headers("X-Acme-Signature"),),
-        tag="sha256=",
-        delivery=(FieldLocation("header", "X-Acme-Delivery"),),
-    ),
+    "acme",
+    "https://acme.example/docs/webhooks",
+    Scheme(sent("X-Acme-Signature"), tag="sha256=", delivery=(at("X-Acme-Delivery"),)),
+    Handshake.ECHO_QUERY_CHALLENGE,
 )
 
 
@@ -44,11 +42,8 @@ def test_a_row_is_all_that_a_provider_with_a_common_scheme_needs(monkeypatch):
         verifier.verify(RequestView("POST", "https://x.y/", "/", "", headers, b"[]"), NOW)
 
 
-@pytest.mark.parametrize("method", SignatureMethod)
+@pytest.mark.parametrize("method", get_args(SignatureMethod))
 def test_a_signature_with_a_private_key_is_verified_by_a_public_key_of_the_flow_file(method):
-    row = Provider(
-        name="acme", source="https://acme.example", scheme=Scheme(locations=ROW.scheme.locations, method=method)
-    )
-    shared = method in (SignatureMethod.HMAC, SignatureMethod.TOKEN)
-    assert issubclass(derive_model(row), SecretProvider if shared else PublicKeyProvider)
+    row = Provider("acme", "https://acme.example", Scheme(sent("X-Acme-Signature"), method=method))
+    assert issubclass(derive_model(row), SecretProvider if method in SHARED else PublicKeyProvider)
     assert not row.names_deliveries

@@ -326,8 +326,8 @@ class Session:
 
     def _learn(self, message: messages.LifecycleFilter | messages.DestinationUpdates) -> Effect:
         if isinstance(message, messages.LifecycleFilter):
-            self._wanted = message.types
-            return SetLifecycleFilter(message.types)
+            self._wanted = message.event_types
+            return SetLifecycleFilter(message.event_types)
         self._destinations_known = True
         return UpdateDestinations(message.updates)
 
@@ -490,9 +490,9 @@ class Session:
 
     def _welcome(self, message: messages.Welcome) -> list[Effect]:
         self._phase = PHASES[self._phase, "Welcome"]
-        self._lease_seconds = message.lease_seconds
+        self._lease_seconds = message.lease_duration
         self._explained = True
-        effects: list[Effect] = [AttachAccepted(message.lease_seconds / RENEWALS_PER_LEASE)]
+        effects: list[Effect] = [AttachAccepted(message.lease_duration / RENEWALS_PER_LEASE)]
         if self._wanted:
             self._wanted = frozenset()
             effects.append(SetLifecycleFilter(self._wanted))
@@ -500,7 +500,7 @@ class Session:
             self._destinations_known = False
             effects.append(UpdateDestinations((), renewed=True))
         for lease, held in list(self._held.items()):
-            if lease not in message.retained:
+            if lease not in message.retained_leases:
                 self._drop(lease)
                 effects.append(Abandon(lease, "LEASE_LOST"))
                 continue

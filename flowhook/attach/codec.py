@@ -10,8 +10,8 @@ raises InvalidError (a protocol violation).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from flowhook import limits
 from flowhook.attach import messages as m
@@ -20,10 +20,10 @@ from flowhook.model import ERROR_TYPE_BASE, Correlation, EventFilter, JournalEnt
 from flowhook.v1 import failure_pb2
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
+from flowhook.wire.mapping import from_proto, to_proto
 
 if TYPE_CHECKING:
     from flowhook.events.lifecycle import LifecycleEvent  # processes that report none should not load the module
-from flowhook.wire.mapping import from_proto, to_proto
 
 
 def fill_entry(message: pb.JournalEntry, entry: JournalEntry) -> None:
@@ -142,7 +142,7 @@ def exit_outcome_from_proto(message: pb.Outcome) -> m.Outcome:
     return m.Outcome(message.lease, ending._replace(to_back=True) if isinstance(ending, m.Released) else ending)
 
 
-def _encode_request(request: Request, message: m.RunnerMessage) -> None:  # noqa: C901 - one case for each message
+def _encode_request(request: Request, message: m.RunnerMessage) -> None:
     match message:
         case m.CheckpointBatch():
             add_checkpoint = request.checkpoints.checkpoints.add
@@ -157,18 +157,8 @@ def _encode_request(request: Request, message: m.RunnerMessage) -> None:  # noqa
                 fill_subscriptions(request.subscriptions.updates.add(lease=lease, generation=generation), subscriptions)
         case m.Credit():
             request.credit.assignments = message.assignments
-        case m.Renewal():
-            request.renewal.stamp = message.stamp
-        case m.CallReports():
-            for report in message.reports:
-                request.call_reports.reports.add(**report._asdict())
-        case m.Hello():
-            hello = request.hello
-            hello.runner_id = message.runner_id
-            hello.components.extend(message.components)
-            hello.build = message.build
-            hello.held_leases.extend(message.held_leases)
-            hello.losses_explained = message.losses_explained
+        case _:
+            _encode_rare(request, message)
 
 
 def _decode_request(request: Request) -> m.RunnerMessage | None:
@@ -181,28 +171,9 @@ def _decode_request(request: Request) -> m.RunnerMessage | None:
             return m.SubscriptionBatch(tuple(map(decode_update, request.subscriptions.updates)))
         case "credit":
             return m.Credit(request.credit.assignments)
-        case "renewal":
-            return m.Renewal(request.renewal.stamp)
-        case "call_reports":
-            return m.CallReports(tuple(map(_call_report, request.call_reports.reports)))
-        case "hello":
-            hello = request.hello
-            components, held = tuple(hello.components), tuple(hello.held_leases)
-            return m.Hello(hello.runner_id, components, hello.build, held, hello.losses_explained)
-    return None
-
-
-def _call_report(message: pb.CallReport) -> m.CallReport:
-    return m.CallReport(
-        message.flow_id,
-        message.origin,
-        message.successes,
-        message.failures,
-        message.cause,
-        message.retry_after_ms,
-        message.earlier_failures,
-        message.permitted,
-    )
+        case name:
+            message: m.RunnerMessage | None = _decode_rare(request, name or "")
+            return message
 
 
 def _fill_checkpoint(message: pb.Checkpoint, checkpoint: m.Checkpoint) -> None:
@@ -300,6 +271,31 @@ def _events(messages: Sequence[pb.LifecycleEvent]) -> tuple[LifecycleEvent, ...]
     return tuple(LifecycleEvent(each.type, each.key, convert.milliseconds(each.time), each.data) for each in messages)
 
 
+# messages of which there are few, by the names of their fields in a request or a response: converted by their types
+_RARE: Final[Mapping[str, type[Any]]] = {
+    "call_reports": m.CallReports,
+    "drain": m.Drain,
+    "hello": m.Hello,
+    "lifecycle_filter": m.LifecycleFilter,
+    "renewal": m.Renewal,
+    "renewed": m.Renewed,
+    "revocation": m.Revocation,
+    "welcome": m.Welcome,
+}
+_RARE_FIELDS: Final = {kind: name for name, kind in _RARE.items()}
+
+
+def _encode_rare(envelope: pb.AttachRequest | pb.AttachResponse, message: object) -> None:
+    part = getattr(envelope, _RARE_FIELDS[type(message)])
+    part.SetInParent()
+    part.MergeFrom(to_proto(message, type(part)))
+
+
+def _decode_rare(envelope: pb.AttachRequest | pb.AttachResponse, name: str) -> Any:
+    """Return one of these messages; None: this version does not know its kind."""
+    return from_proto(getattr(envelope, name), _RARE[name]) if name in _RARE else None
+
+
 Response = pb.AttachResponse
 
 
@@ -323,7 +319,7 @@ def decode_response(response: Response) -> Iterator[m.RouterMessage]:
             yield message
 
 
-def _encode_response(response: Response, message: m.RouterMessage) -> None:  # noqa: C901 - one case for each message
+def _encode_response(response: Response, message: m.RouterMessage) -> None:
     match message:
         case m.AssignmentBatch():
             _fill_assignments(response.assignments, message.assignments)
@@ -335,26 +331,14 @@ def _encode_response(response: Response, message: m.RouterMessage) -> None:  # n
             add_delivery = response.deliveries.deliveries.add
             for lease, generation, number, entry in message.deliveries:
                 fill_entry(add_delivery(lease=lease, generation=generation, number=number).entry, entry)
-        case m.Revocation():
-            response.revocation.leases.extend(message.leases)
-            response.revocation.reason = message.reason
-        case m.Renewed():
-            response.renewed.stamp = message.stamp
-        case m.LifecycleFilter():
-            response.lifecycle_filter.SetInParent()
-            response.lifecycle_filter.event_types.extend(sorted(message.types))
         case m.DestinationUpdates():
             for flow_id, origin, state in message.updates:
                 response.destinations.updates.add(flow_id=flow_id, origin=origin, state=state.value)
-        case m.Drain():
-            response.drain.grace.CopyFrom(convert.duration(message.grace))
-        case m.Welcome():
-            welcome = response.welcome
-            welcome.lease_duration.CopyFrom(convert.duration(message.lease_seconds))
-            welcome.retained_leases.extend(message.retained)
+        case _:
+            _encode_rare(response, message)
 
 
-def _decode_response(response: Response) -> m.RouterMessage | None:  # noqa: C901 - one case for each message
+def _decode_response(response: Response) -> m.RouterMessage | None:
     match response.WhichOneof("message"):
         case "assignments":
             return m.AssignmentBatch(tuple(map(_assignment, response.assignments.assignments)))
@@ -365,21 +349,11 @@ def _decode_response(response: Response) -> m.RouterMessage | None:  # noqa: C90
             return m.Settlement(tuple(response.settlement.leases))
         case "deliveries":
             return m.EventDeliveryBatch(tuple(map(_delivery, response.deliveries.deliveries)))
-        case "revocation":
-            return m.Revocation(tuple(response.revocation.leases), response.revocation.reason)
-        case "renewed":
-            return m.Renewed(response.renewed.stamp)
-        case "lifecycle_filter":
-            return m.LifecycleFilter(frozenset(response.lifecycle_filter.event_types))
         case "destinations":
             return m.DestinationUpdates(tuple(map(_destination, response.destinations.updates)))
-        case "drain":
-            return m.Drain(convert.seconds(response.drain.grace))
-        case "welcome":
-            terms = response.welcome
-            seconds, retained = convert.seconds(terms.lease_duration), frozenset(terms.retained_leases)
-            return m.Welcome(seconds, retained)
-    return None
+        case name:
+            message: m.RouterMessage | None = _decode_rare(response, name or "")
+            return message
 
 
 def _fill_assignments(batch: pb.AssignmentBatch, assignments: Sequence[m.Assignment]) -> None:

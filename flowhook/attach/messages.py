@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class Welcome:
     """The router accepts the runner."""
 
-    lease_seconds: float  # length of every lease, from receipt
-    retained: frozenset[bytes]  # the leases of `Hello.held_leases` that are still valid
+    lease_duration: float  # length of every lease in seconds, from receipt
+    retained_leases: frozenset[bytes]  # the leases of `Hello.held_leases` that are still valid
 
 
 class Assignment(NamedTuple):
@@ -107,7 +107,7 @@ class Renewed:
 class LifecycleFilter:
     """The only types of lifecycle events to report; replaces the one before. Initially none are reported."""
 
-    types: frozenset[str]
+    event_types: frozenset[str]
 
 
 class DestinationState(IntEnum):

@@ -9,7 +9,7 @@ A field of a type and the field of the message have the same name. What differs 
 | `status: Status`, an enum | `STATUS_FAULTED`: what follows the prefix is the member's name |
 | `error: WorkflowError \| None` | absent where it is None |
 | `output: bytes \| None` | absent, or empty where the field has no presence |
-| `kinds: tuple[LinkKind, ...]` | a repeated field |
+| `kinds: tuple[LinkKind, ...]` | a repeated field; so is a `frozenset` of values that are the same in both |
 | `headers: tuple[tuple[str, bytes], ...]` | a repeated message whose fields are the parts, by number |
 | `unreachable_from: Mapping[str, str]` | the same, of two fields |
 | `event: bytes` | `event`, a message, serialized |
@@ -18,7 +18,7 @@ Converters are compiled once for each pair of types, when it is first used. Mess
 accepted: an unknown value of an enum becomes None, or what `_UNKNOWN` says. A subclass of a model type, such as a
 record of storage, is sent as that type.
 
-`Event` has converters written by hand (see `convert`), and so have the messages of the Attach stream.
+`Event` has converters written by hand (see `convert`), and so have the frequent messages of the Attach stream.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def _repeated(kind: Any, field: FieldDescriptor) -> _Codec:
         )
     item = _codec_of(get_args(kind)[0], field, optional=True)
     if item is None:
-        return _Codec(list, tuple)
+        return _Codec(list, get_origin(kind))
     encode, decode = item
     return _Codec(
         lambda parts: [encode(each) for each in parts],

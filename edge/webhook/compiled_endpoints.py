@@ -10,25 +10,23 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-import attrs
 import orjson
 
 from edge.http import responses
 from edge.http.head import Head
-from edge.http.responses import Response
-from edge.webhook.acceptance import CompiledAcceptance, compile_acceptance
-from edge.webhook.answer_fields import AnswerFields, compile_fields
+from edge.webhook.acceptance import compile_acceptance
+from edge.webhook.answer_fields import compile_fields
 from edge.webhook.body_offload import BodyQuery
 from edge.webhook.configured_responses import ConfiguredResponse, FlowResponse
 from edge.webhook.handshakes import Handshakes
 from edge.webhook.options_requests import OptionsRequests
 from flowhook import limits
 from flowhook.document.models.credentials import MtlsAuth
-from flowhook.document.models.webhook import Callback, RateLimit, Webhook
+from flowhook.document.models.webhook import Callback, Webhook
 from flowhook.events.ids import slot_of
 from flowhook.events.keys import Attributes, DedupeKey, OrderKey, SearchAttributes, ShapingExpressions, ShapingKeys
 from flowhook.expressions.paths import PathStep
@@ -38,7 +36,7 @@ from flowhook.payloads.parsing import IDENTITY, Selection, event_identity, is_pa
 from flowhook.sharing.token_bucket import TokenBuckets
 from flowhook.signatures.build import build_verifiers
 from flowhook.signatures.diagnosis import SecretVariants
-from flowhook.signatures.schemes import SignatureVerifier, can_stream
+from flowhook.signatures.schemes import can_stream
 from flowhook.signatures.types import MAX_JSON_BYTES, KeyedVerifier, Match, RequestView, Verifier
 
 HOOKS: Final = "/hook/"  # what the paths of all flows begin with
@@ -94,55 +92,12 @@ class ParsedContent(NamedTuple):
 EMPTY: Final = ParsedContent(None)
 
 
-@attrs.define(eq=False, repr=False, init=False)
 class CompiledEndpoint:
-    """One compiled URL."""
+    """One compiled URL. `callback` is its name, empty for the URL of a flow.
 
-    flow_id: str
-    slot: int  # of the flow, for minting IDs
-    callback: str  # its name; empty for the URL of a flow
-    own_host: str  # host of the URL of the flow's own; empty: it says none
-    log_fields: dict[str, str]  # identify the endpoint in a log line
-    one_time: bool  # whether the last segment of the path is a token, the only credential this URL requires
-    methods: frozenset[str]
-    not_allowed: Response
-    unauthenticated: Response
-    max_body: int  # in bytes
-    max_parsed: int  # maximum size of a body that is parsed, both as received and decompressed
-    max_unverified_json: int  # maximum size of an unverified body that is parsed as JSON, if `reads_json`
-    schemes: str  # kinds of `auth`
-    previous_secrets: frozenset[Match]  # what matches with a secret that is being rotated out
-    asks: bool  # whether any credentials are required
-    early: list[Verifier]  # those that need no body
-    late: list[Verifier]  # those that need the body
-    early_keyed: list[KeyedVerifier]  # those of `early` whose keys are fetched
-    late_keyed: list[KeyedVerifier]
-    streaming: list[SignatureVerifier]  # those of `late` that can process a body while it arrives
-    reads_json: bool  # whether one of `late` parses bodies as JSON
-    needs_json_body: bool  # whether verified bodies are parsed as JSON separately, for handshakes or delivery IDs
-    handshakes: Handshakes | None
-    secret_variants: SecretVariants  # other readings of its secrets, for diagnoses
-    dropped_headers: frozenset[str]  # lower-case names of fields that are not stored
-    dropped_query: frozenset[str]  # names of parameters that are not stored
-    raw: bool  # whether bodies are stored unparsed
-    sender_limiter: TokenBuckets | None
-    options: OptionsRequests
-    answer_fields: AnswerFields | None  # what is added to all answers; None: nothing
-    acceptance: CompiledAcceptance | None  # what the flow accepts; None: all, and for callbacks
-    stores_rejected_bodies: bool  # whether operators can see the bodies of refused requests
-    response: ConfiguredResponse
-    flow: FlowResponse | None  # responses of the flow itself, when senders wait for them
-    needs_view: bool  # whether expressions read the event
-    order_key: OrderKey | None  # None when events are not ordered, and for callbacks
-    search: SearchAttributes | None
-    shaping: ShapingExpressions | None
-    flow_revision: int  # defines `order_key`, `search` and `shaping`
-    dedupes_by_delivery_id: bool
-    wanted: bytes  # JSON of the parts needed of a large body (`body_offload.BodyQuery`)
-    _dedupe: DedupeKey | None
-    _namespaces: dict[Verifier, str]
-    _networks: Sequence[IPv4Network | IPv6Network]
-    _signatures: frozenset[str] | None  # headers that may contain one; None: a verifier of `late` needs no certain one
+    `one_time`: the last segment of the path is a token, the only credential that this URL requires. `own_host` is the
+    host of the URL of the flow's own; empty: it says none.
+    """
 
     def __init__(
         self,
@@ -155,66 +110,82 @@ class CompiledEndpoint:
         keys: KeyRules = NO_KEYS,
         own_host: str = "",
     ) -> None:
-        self.flow_id, self.slot, self.own_host = flow_id, slot_of(flow_id), own_host
-        self.callback, self.one_time, self.raw = callback, one_time, webhook.parse == "raw"
+        self.flow_id, self.own_host, self.callback, self.one_time = flow_id, own_host, callback, one_time
+        self.slot = slot_of(flow_id)  # for minting IDs
+        self.raw = webhook.parse == "raw"  # whether bodies are stored unparsed
+        # identify the endpoint in a log line
         self.log_fields = {"flow": flow_id, "callback": callback} if callback else {"flow": flow_id}
         self.methods = frozenset[str](webhook.methods)
         self.not_allowed = responses.method_not_allowed(webhook.methods)
         self.max_body = webhook.max_body
+        # maximum size of a body that is parsed, both as received and decompressed
         self.max_parsed = min(webhook.max_body, limits.MAX_BODY_BYTES)
-        self.schemes, self.previous_secrets = _kinds(webhook)
-        self._networks = webhook.allow_from
-        only_one_time = isinstance(webhook, Callback) and webhook.only_one_time
-        verifiers = build_verifiers(() if only_one_time else webhook.auth, secrets)
-        self.secret_variants = SecretVariants(webhook.auth, secrets)
-        self.dropped_headers = HOP_BY_HOP.union(CREDENTIALS, *(verifier.credential_headers for verifier in verifiers))
-        self.dropped_query = frozenset[str]().union(*(verifier.credential_query for verifier in verifiers))
-        if self.dropped_query or one_time:
-            self.dropped_headers |= URLS
-        if one_time:
-            verifiers = build_verifiers((), secrets)
-        self._namespaces = _namespaces(verifiers)
-        self.early = [verifier for verifier in verifiers if not verifier.needs_body]
-        self.late = [verifier for verifier in verifiers if verifier.needs_body]
-        self.reads_json = any(verifier.reads_json for verifier in self.late)
         is_said = "max_body" in webhook.model_fields_set
+        # maximum size of an unverified body that is parsed as JSON, if `reads_json`
         self.max_unverified_json = self.max_parsed if is_said else min(self.max_parsed, MAX_JSON_BYTES)
-        self.streaming = [verifier for verifier in self.late if can_stream(verifier)]
-        self.early_keyed = [verifier for verifier in self.early if isinstance(verifier, KeyedVerifier)]
-        self.late_keyed = [verifier for verifier in self.late if isinstance(verifier, KeyedVerifier)]
-        needed = [verifier.required_headers for verifier in self.late]
-        self._signatures = frozenset[str]().union(*needed) if all(needed) else None
-        challenges = [verifier.challenge for verifier in verifiers if verifier.challenge is not None]
-        self.unauthenticated = responses.unauthenticated(challenges[0] if challenges else None)
-        self.asks = bool(webhook.auth) and not one_time
+        self.schemes = ",".join(kind.kind for kind in webhook.auth)
+        # what matches with a secret that is being rotated out: any but the first one of each kind
+        self.previous_secrets = {Match(kind.kind, name) for kind in webhook.auth for name in kind.secret_names[1:]}
+        self.asks = bool(webhook.auth) and not one_time  # whether any credentials are required
+        self._networks = webhook.allow_from
+        self._compile_verifiers(webhook, secrets)
         dedupe = webhook.dedupe
         deduplicates = dedupe.enabled and not one_time  # a repeated delivery finds the token used
         self.dedupes_by_delivery_id = deduplicates and dedupe.key is None
         self._dedupe = DedupeKey(dedupe.key) if deduplicates and dedupe.key is not None else None
-        self.sender_limiter = _sender_limiter(webhook.sender_rate_limit)
+        rate = webhook.sender_rate_limit
+        self.sender_limiter = rate and TokenBuckets(per_second=rate.per_second, burst=rate.burst, most=MAX_SENDERS)
         self.options, self.answer_fields = OptionsRequests(webhook), compile_fields(webhook)
+        # None: all is accepted, as for callbacks
         self.acceptance = compile_acceptance(webhook) if isinstance(webhook, Webhook) else None
-        self.stores_rejected_bodies = webhook.keep_rejected_bodies
+        self.stores_rejected_bodies = webhook.keep_rejected_bodies  # whether operators see those of refused requests
         self.handshakes = None if one_time else Handshakes(webhook.auth, secrets) or None
+        # whether verified bodies are parsed as JSON separately, for handshakes or delivery IDs
         self.needs_json_body = self.handshakes is not None or (
-            self.dedupes_by_delivery_id and any(verifier.delivery_in_json for verifier in verifiers)
+            self.dedupes_by_delivery_id and any(verifier.delivery_in_json for verifier in self._namespaces)
         )
         self.response = ConfiguredResponse(webhook.respond)
+        # responses of the flow itself, when senders wait for them
         self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
+        # None when events are not ordered, and for callbacks
         self.order_key = None if keys.order_by is None else OrderKey(keys.order_by)
         self.search = SearchAttributes(keys.search) if keys.search else None
         self.shaping = ShapingExpressions(keys.shaping) if keys.shaping else None
-        self.flow_revision = keys.revision
+        self.flow_revision = keys.revision  # defines these three
+        # whether expressions read the event
         self.needs_view = self.response.needs_view or any((self._dedupe, self.order_key, self.search, self.shaping))
+        expression = None if self._dedupe is None else dedupe.key
+        # JSON of the parts that are needed of a large body
         self.wanted = orjson.dumps(
-            BodyQuery(
-                self._selection(),
-                keys.order_by,
-                None if self._dedupe is None else dedupe.key,
-                dict(keys.search),
-                dict(keys.shaping),
-            )
+            BodyQuery(self._selection(), keys.order_by, expression, dict(keys.search), dict(keys.shaping))
         )
+
+    def _compile_verifiers(self, webhook: Webhook | Callback, secrets: Mapping[str, bytes]) -> None:
+        only_one_time = isinstance(webhook, Callback) and webhook.only_one_time
+        verifiers = build_verifiers(() if only_one_time else webhook.auth, secrets)
+        self.secret_variants = SecretVariants(webhook.auth, secrets)  # other readings of its secrets, for diagnoses
+        # lower-case names of fields, and names of parameters, that are not stored
+        self.dropped_headers = HOP_BY_HOP.union(CREDENTIALS, *(verifier.credential_headers for verifier in verifiers))
+        self.dropped_query = frozenset[str]().union(*(verifier.credential_query for verifier in verifiers))
+        if self.dropped_query or self.one_time:
+            self.dropped_headers |= URLS
+        if self.one_time:
+            verifiers = build_verifiers((), secrets)
+        self._namespaces = _namespaces(verifiers)
+        # those that need no body, and those that need it; of both, those whose keys are fetched
+        self.early = [verifier for verifier in verifiers if not verifier.needs_body]
+        self.late = [verifier for verifier in verifiers if verifier.needs_body]
+        self.early_keyed = [verifier for verifier in self.early if isinstance(verifier, KeyedVerifier)]
+        self.late_keyed = [verifier for verifier in self.late if isinstance(verifier, KeyedVerifier)]
+        # those of `late` that can process a body while it arrives
+        self.streaming = [verifier for verifier in self.late if can_stream(verifier)]
+        # whether one of `late` parses bodies as JSON
+        self.reads_json = any(verifier.reads_json for verifier in self.late)
+        needed = [verifier.required_headers for verifier in self.late]
+        # headers that may contain a signature; None: a verifier of `late` needs no certain one
+        self._signatures = frozenset[str]().union(*needed) if all(needed) else None
+        challenges = [verifier.challenge for verifier in verifiers if verifier.challenge is not None]
+        self.unauthenticated = responses.unauthenticated(challenges[0] if challenges else None)
 
     def _selection(self) -> Selection:
         looked_at: list[Sequence[PathStep]] = [path[1:] for path in self.response.paths if path[:1] in ((), ("body",))]
@@ -339,16 +310,6 @@ class FlowEndpoints:
         if name in self._one_time:
             return self._one_time[name] if slash else self._callbacks.get(name)
         return self.own if self._subpaths else None
-
-
-def _sender_limiter(rate: RateLimit | None) -> TokenBuckets | None:
-    return None if rate is None else TokenBuckets(per_second=rate.per_second, burst=rate.burst, most=MAX_SENDERS)
-
-
-def _kinds(webhook: Webhook | Callback) -> tuple[str, frozenset[Match]]:
-    """Return the kinds of `auth`, and what matches with a secret other than the first one of each."""
-    previous = frozenset(Match(kind.kind, name) for kind in webhook.auth for name in kind.secret_names[1:])
-    return ",".join(kind.kind for kind in webhook.auth), previous
 
 
 def _namespaces(verifiers: Sequence[Verifier]) -> dict[Verifier, str]:

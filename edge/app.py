@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
-from edge.http.problem_types import ProblemTypes
 from edge.http.receive_budget import ReceiveBudget
 from edge.http.request import Application
+from edge.http.responses import ProblemTypes
 from edge.http.server import Server
 from edge.metrics import EdgeMetrics
 from edge.router.body_uploads import BodyUploads

@@ -31,9 +31,8 @@ from edge.http import responses
 from edge.http.head import Head, MalformedRequestError, head_from_tornado
 from edge.http.header_views import RequestHeaders, ResponseHeaders
 from edge.http.peer import Peer, peer_of
-from edge.http.problem_types import ProblemTypes
 from edge.http.receive_budget import Overloaded, ReceiveBudget, charge
-from edge.http.responses import Response
+from edge.http.responses import ProblemTypes, Response
 from edge.metrics import EdgeMetrics
 from flowhook import limits
 from flowhook.asyncio_tasks import end_tasks

@@ -3,7 +3,7 @@
 A response lacks only the parts that depend on the connection: Date, Connection, and the empty line. `connection` adds
 them.
 
-Source: RFC 9110; problem details: RFC 9457.
+Source: RFC 9110; problem details: RFC 9457, whose section 3.1.1 defines `type`.
 """
 
 from __future__ import annotations
@@ -92,6 +92,29 @@ def problem(
     if retry_after:
         fields.append((b"Retry-After", b"%d" % retry_after))
     return build_response(status, fields, body, reason=reason, close=close)
+
+
+_BLANK: Final = b'{"type":"about:blank",'
+_LENGTH: Final = b"Content-Length: %d\r\n"
+
+
+class ProblemTypes:
+    """Gives refusals the URL of the documentation as their `type`, if an edge knows where senders can read that."""
+
+    def __init__(self, docs_url: str) -> None:
+        """Use `docs_url`, below which the page `http` has an anchor for each reason; empty: problems have no type."""
+        self._page = f"{docs_url.rstrip('/')}/http".encode() if docs_url else b""
+        self.of = lru_cache(512)(self._of) if docs_url else lambda response: response
+
+    def _of(self, response: Response) -> Response:
+        """Return a response with its type, if it is a problem."""
+        body = response.body
+        if not body.startswith(_BLANK):
+            return response
+        kind = b'{"type":"%b#%b",' % (self._page, response.reason.lower().encode())
+        typed = kind + body[len(_BLANK) :]
+        head = response.head.replace(_LENGTH % len(body), _LENGTH % len(typed), 1)
+        return response._replace(head=head, body=typed)
 
 
 FLOW_NOT_FOUND: Final = problem(404, "FLOW_NOT_FOUND", "There is nothing at this URL.")

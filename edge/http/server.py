@@ -20,10 +20,9 @@ from tornado.iostream import IOStream
 
 from edge.http import responses
 from edge.http.connection import LINGER_SECONDS, Connection
-from edge.http.problem_types import ProblemTypes
-from edge.http.proxy_protocol import ProxyProtocolError, read_header
+from edge.http.peer import ProxyProtocolError, read_header
 from edge.http.receive_budget import ReceiveBudget
-from edge.http.responses import Response
+from edge.http.responses import ProblemTypes, Response
 from edge.metrics import EdgeMetrics
 from flowhook.asyncio_tasks import end_tasks, wait_at_most
 from flowhook.http.listening import ListeningSocket, peer_address

@@ -20,20 +20,12 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-import attrs
 import orjson
 
 from edge.http import responses
 from edge.http.responses import Response
-from edge.webhook.accept_conditions import (
-    SECONDS,
-    Verdict,
-    decide,
-    decide_slowly,
-    decide_unparsed,
-    decide_unparsed_slowly,
-)
-from flowhook.document.models.webhook import Accept, Webhook
+from edge.webhook.offloaded import QUICK, SECONDS, SLOW, STEADY, Verdict, decide
+from flowhook.document.models.webhook import Accept
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError
 from flowhook.expressions.plain_programs import Undecided, compile_plain
 from flowhook.expressions.syntax import ExpressionTypeError, strip_markers
@@ -76,28 +68,21 @@ class Refusal(NamedTuple):
     error: FlowhookError
 
 
-@attrs.define(eq=False, repr=False, init=False)
 class CompiledAcceptance:
     """What one flow accepts."""
-
-    conditions: bytes  # for `accept_conditions`
-    schema_alone: bytes | None  # the same without the filter; None: there is no schema
-    turn: asyncio.Lock  # of decisions that may be quick: one at a time, so that the next ones know it if one is not
-    waiting: int  # decisions that wait for their turn
-    waiting_bytes: int
-    _slow_seconds: float
-    _slow_until: float  # by the monotonic clock
-    _filter: Any  # the filter as a closure; None: there is none, or it is not plain
-    _filtered: Response
-    _invalid: int
 
     def __init__(self, accept: Accept) -> None:
         program = None if accept.filter is None else strip_markers(accept.filter)
         schema = None if accept.schema_ is None else accept.schema_.document
-        self.conditions = orjson.dumps([program, schema])
+        self.conditions = orjson.dumps([program, schema])  # for `offloaded.decide`
+        # the same without the filter; None: there is no schema
         self.schema_alone = None if schema is None else orjson.dumps([None, schema])
-        self.turn, self.waiting, self.waiting_bytes = asyncio.Lock(), 0, 0
-        self._slow_seconds, self._slow_until = SLOW_SECONDS / 2, 0.0
+        # of decisions that may be quick: one at a time, so that the next ones know it if one is not
+        self._turn = asyncio.Lock()
+        self.waiting = self.waiting_bytes = 0  # decisions that wait for their turn, and bytes that they are about
+        self._slow_seconds = SLOW_SECONDS / 2
+        self._slow_until = 0.0  # by the monotonic clock
+        # the filter as a closure; None: there is none, or it is not plain
         self._filter = None if program is None else compile_plain(f"${{{program}}}")
         self._filtered = responses.build_response(accept.otherwise.filtered, (), b"", reason=FILTERED)
         self._invalid = accept.otherwise.invalid
@@ -141,30 +126,25 @@ class CompiledAcceptance:
             reason = response.reason
         return Refusal(response, InvalidError(verdict.detail or _CAUSES[reason], reason=reason))
 
-
-def compile_acceptance(webhook: Webhook) -> CompiledAcceptance | None:
-    return None if webhook.accept is None else CompiledAcceptance(webhook.accept)
-
-
-@asynccontextmanager
-async def _turn(acceptance: CompiledAcceptance, size: int) -> AsyncIterator[None]:
-    """Wait for the turn of a decision about so many bytes; ExhaustedError: too many wait, or for too long."""
-    if acceptance.waiting >= MAX_WAITING or acceptance.waiting_bytes + size > MAX_WAITING_BYTES:
-        raise ExhaustedError("too many decisions are waiting", reason="OVERLOADED")
-    acceptance.waiting += 1
-    acceptance.waiting_bytes += size
-    try:
-        async with asyncio.timeout(WAIT_SECONDS):
-            await acceptance.turn.acquire()
-    except TimeoutError:
-        raise ExhaustedError("too many decisions are waiting", reason="OVERLOADED") from None
-    finally:
-        acceptance.waiting -= 1
-        acceptance.waiting_bytes -= size
-    try:
-        yield
-    finally:
-        acceptance.turn.release()
+    @asynccontextmanager
+    async def turn(self, size: int) -> AsyncIterator[None]:
+        """Wait for the turn of a decision about so many bytes; ExhaustedError: too many wait, or for too long."""
+        if self.waiting >= MAX_WAITING or self.waiting_bytes + size > MAX_WAITING_BYTES:
+            raise ExhaustedError("too many decisions are waiting", reason="OVERLOADED")
+        self.waiting += 1
+        self.waiting_bytes += size
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise ExhaustedError("too many decisions are waiting", reason="OVERLOADED") from None
+        finally:
+            self.waiting -= 1
+            self.waiting_bytes -= size
+        try:
+            yield
+        finally:
+            self._turn.release()
 
 
 class AcceptanceChecks:
@@ -187,35 +167,34 @@ class AcceptanceChecks:
         conditions = (acceptance.schema_alone if passes else None) or acceptance.conditions
         text = encode_json(view)
         if not acceptance.is_slow:
-            async with _turn(acceptance, len(text)):
+            async with acceptance.turn(len(text)):
                 if not acceptance.is_slow:
                     with contextlib.suppress(TooCostlyError):
-                        return await self._decided(flow_id, acceptance, self._small, decide, conditions, text)
+                        return await self._decided(flow_id, acceptance, self._small, QUICK, conditions, text)
                     acceptance.took(math.inf)
-        return await self._bounded(flow_id, acceptance, self._slow, decide_slowly, conditions, text)
+        return await self._bounded(flow_id, acceptance, self._slow, SLOW, conditions, text)
 
     async def check_unparsed(
         self, flow_id: str, acceptance: CompiledAcceptance, kind: bytes, view: bytes, body: bytes
     ) -> Refusal | None:
-        """Do the same for a large or compressed body; see `decide_unparsed`, whose InvalidError may be raised too."""
-        slow = acceptance.is_slow
-        offload, function = (self._slow, decide_unparsed_slowly) if slow else (self._large, decide_unparsed)
-        return await self._bounded(flow_id, acceptance, offload, function, acceptance.conditions, kind, view, body)
+        """Do the same for a large or compressed body; see `decide`, whose InvalidError may be raised too."""
+        offload, pace = (self._slow, SLOW) if acceptance.is_slow else (self._large, STEADY)
+        return await self._bounded(flow_id, acceptance, offload, pace, acceptance.conditions, view, kind, body)
 
     async def _bounded(
-        self, flow_id: str, acceptance: CompiledAcceptance, offload: Offload, function: Any, *parts: bytes
+        self, flow_id: str, acceptance: CompiledAcceptance, offload: Offload, *parts: bytes
     ) -> Refusal | None:
         """Do as `_decided` does, and refuse what takes too long."""
         try:
-            return await self._decided(flow_id, acceptance, offload, function, *parts)
+            return await self._decided(flow_id, acceptance, offload, *parts)
         except TooCostlyError:
             acceptance.took(math.inf)
             return acceptance.refusal(Verdict(TOO_COSTLY))
 
     async def _decided(
-        self, flow_id: str, acceptance: CompiledAcceptance, offload: Offload, function: Any, *parts: bytes
+        self, flow_id: str, acceptance: CompiledAcceptance, offload: Offload, *parts: bytes
     ) -> Refusal | None:
-        (answer,) = await offload.run(flow_id, function, *parts)
+        (answer,) = await offload.run(flow_id, decide, *parts)
         verdict = Verdict(*orjson.loads(answer))
         acceptance.took(verdict.cpu_ns)
         return acceptance.refusal(verdict)

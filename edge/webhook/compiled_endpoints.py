@@ -18,12 +18,11 @@ import orjson
 
 from edge.http import responses
 from edge.http.head import Head
-from edge.webhook.acceptance import compile_acceptance
-from edge.webhook.answer_fields import compile_fields
-from edge.webhook.body_offload import BodyQuery
+from edge.webhook.acceptance import CompiledAcceptance
+from edge.webhook.answer_fields import OptionsRequests, compile_fields
 from edge.webhook.configured_responses import ConfiguredResponse, FlowResponse
 from edge.webhook.handshakes import Handshakes
-from edge.webhook.options_requests import OptionsRequests
+from edge.webhook.offloaded import BodyQuery
 from flowhook import limits
 from flowhook.document.models.credentials import MtlsAuth
 from flowhook.document.models.webhook import Callback, Webhook
@@ -136,8 +135,8 @@ class CompiledEndpoint:
         rate = webhook.sender_rate_limit
         self.sender_limiter = rate and TokenBuckets(per_second=rate.per_second, burst=rate.burst, most=MAX_SENDERS)
         self.options, self.answer_fields = OptionsRequests(webhook), compile_fields(webhook)
-        # None: all is accepted, as for callbacks
-        self.acceptance = compile_acceptance(webhook) if isinstance(webhook, Webhook) else None
+        accept = webhook.accept if isinstance(webhook, Webhook) else None
+        self.acceptance = accept and CompiledAcceptance(accept)  # None: all is accepted, as for callbacks
         self.stores_rejected_bodies = webhook.keep_rejected_bodies  # whether operators see those of refused requests
         self.handshakes = None if one_time else Handshakes(webhook.auth, secrets) or None
         # whether verified bodies are parsed as JSON separately, for handshakes or delivery IDs

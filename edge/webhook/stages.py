@@ -20,10 +20,10 @@ from edge.http.head import Head
 from edge.http.peer import Peer
 from edge.http.responses import Response
 from edge.webhook.acceptance import AcceptanceChecks, CompiledAcceptance, Refusal
-from edge.webhook.body_offload import parse_large_body
 from edge.webhook.compiled_endpoints import EMPTY, CompiledEndpoint, ParsedContent
 from edge.webhook.handshakes import FetchUrl
 from edge.webhook.key_cache import KeyCache
+from edge.webhook.offloaded import parse_large_body
 from flowhook import limits
 from flowhook.document.models.webhook import BODYLESS_METHODS
 from flowhook.events import ids
@@ -267,7 +267,7 @@ class Stages:
 
 
 def _kind(delivery: Delivery) -> bytes:
-    """Return what a body has to be parsed by, as `parse_large_body` expects it."""
+    """Return what a body has to be parsed by, as functions of `offloaded` expect it."""
     head = delivery.head
     headers = [
         (name, value.decode("latin-1"))

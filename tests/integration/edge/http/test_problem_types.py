@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from edge.http import responses
-from edge.http.problem_types import ProblemTypes
+from edge.http.responses import ProblemTypes
 from flowhook.process.settings import EdgeSettings
 
 DOCS = "https://flowhook.example.com/docs"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.cases import cases
 
-from edge.http.proxy_protocol import ProxyProtocolError, read_header
+from edge.http.peer import ProxyProtocolError, read_header
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 REST = b"POST /hook/f HTTP/1.1\r\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from edge.webhook.body_offload import MAX_SELECTED_BYTES, BodyQuery, parse_large_body
+from edge.webhook.offloaded import MAX_SELECTED_BYTES, BodyQuery, parse_large_body
 from flowhook.errors import InvalidError
 from flowhook.events.keys import ShapingKeys
 from flowhook.payloads.parsing import selection_of

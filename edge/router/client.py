@@ -19,11 +19,18 @@ from flowhook.process import logs
 from flowhook.v1 import ingest_service_pb2 as ingest_pb
 from flowhook.v1 import rejection_service_pb2 as rejection_pb
 from flowhook.v1.envelope_pb2 import Event
-from flowhook.v1.flow_service_pb2 import FindFlowsRequest, GetFlowRequest, RequestUrl, WatchFlowsRequest
+from flowhook.v1.flow_service_pb2 import (
+    FindFlowsRequest,
+    GetFlowRequest,
+    GetFlowResponse,
+    RequestUrl,
+    WatchFlowsRequest,
+    WatchFlowsResponse,
+)
 from flowhook.v1.flow_service_pb2_grpc import FlowServiceStub
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
 from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
-from flowhook.v1.secret_service_pb2 import ResolveSecretsRequest
+from flowhook.v1.secret_service_pb2 import ResolveSecretsRequest, ResolveSecretsResponse
 from flowhook.v1.secret_service_pb2_grpc import SecretServiceStub
 from flowhook.wire import status
 from flowhook.wire.convert import duration
@@ -58,34 +65,6 @@ class FoundFlows(NamedTuple):
 
     flow_ids: Mapping[FlowName, str]  # ID of each flow that exists
     has_urls: bool  # whether any flow has a URL of its own, as far as that was asked
-
-
-class FlowDefinition(NamedTuple):
-    """A flow."""
-
-    definition: bytes  # canonical JSON of its latest revision
-    revision: int  # registry revision that the definition is at least as new as
-    flow_revision: int  # revision of the flow, from 1
-
-
-class ResolvedSecrets(NamedTuple):
-    """Values by name, without those that are not set, and the registry revision they are at least as new as."""
-
-    values: dict[str, bytes]
-    revision: int
-
-
-class RegistryUpdate(NamedTuple):
-    """A change of the registry. At most one of `flow_id` and `secret_name` is set; neither: a progress mark."""
-
-    revision: int
-    flow_id: str = ""
-    secret_name: str = ""
-
-    @property
-    def is_progress(self) -> bool:
-        """Whether this is a progress mark: the watch is alive and has reported all changes up to `revision`."""
-        return not self.flow_id and not self.secret_name
 
 
 @attrs.define(eq=False, repr=False)
@@ -309,11 +288,10 @@ class RouterClient:
 
         return await _until_owned(attempt, seconds)
 
-    async def get_flow(self, flow_id: str, seconds: float) -> FlowDefinition:
+    async def get_flow(self, flow_id: str, seconds: float) -> GetFlowResponse:
         """Return a flow; NotFoundError: it does not exist."""
         request = GetFlowRequest(flow_id=flow_id)
-        response = await _response(self._flows.GetFlow(request, timeout=seconds, wait_for_ready=True))
-        return FlowDefinition(response.flow.definition, response.registry_revision, response.flow.revision)
+        return await _response(self._flows.GetFlow(request, timeout=seconds, wait_for_ready=True))
 
     async def find_flows(self, names: Sequence[FlowName], seconds: float) -> FoundFlows:
         """Return the flows of 1 to `limits.MAX_FOUND_FLOWS` IDs and URLs."""
@@ -324,15 +302,13 @@ class RouterClient:
         )
         response = await _response(self._flows.FindFlows(request, timeout=seconds, wait_for_ready=True))
         flows: dict[FlowName, str] = {flow_id: flow_id for flow_id in response.flow_ids}
-        # a router of an earlier version knows no URLs
-        flows |= {url: flow_id for url, flow_id in zip(urls, response.flow_ids_of_urls, strict=False) if flow_id}
+        flows |= {url: flow_id for url, flow_id in zip(urls, response.flow_ids_of_urls, strict=True) if flow_id}
         return FoundFlows(flows, not urls or response.has_urls)
 
-    async def resolve_secrets(self, flow_id: str, names: Collection[str], seconds: float) -> ResolvedSecrets:
+    async def resolve_secrets(self, flow_id: str, names: Collection[str], seconds: float) -> ResolveSecretsResponse:
         """Return verification secrets of a flow; NotFoundError: it does not exist."""
         request = ResolveSecretsRequest(flow_id=flow_id, names=sorted(names))
-        response = await _response(self._secrets.ResolveSecrets(request, timeout=seconds, wait_for_ready=True))
-        return ResolvedSecrets(dict(response.values), response.registry_revision)
+        return await _response(self._secrets.ResolveSecrets(request, timeout=seconds, wait_for_ready=True))
 
     async def report(self, rejections: Sequence[rejection_pb.Rejection]) -> None:
         """Report refused requests; the caller may ignore that the router does not accept them."""
@@ -366,12 +342,12 @@ class RouterClient:
             for task in answering:
                 task.cancel()
 
-    async def watch(self, start_revision: int) -> AsyncGenerator[RegistryUpdate, None]:
+    async def watch(self, start_revision: int) -> AsyncGenerator[WatchFlowsResponse, None]:
         """Yield changes after a revision (0: now) until the stream ends; OutOfRangeError: not retained any more."""
         call = self._flows.WatchFlows(WatchFlowsRequest(start_revision=start_revision))
         try:
             async for message in call:
-                yield RegistryUpdate(message.revision, message.flow_id, message.secret_name)
+                yield message
         except grpc.aio.AioRpcError as error:
             raise status.from_rpc_error(error) from None
         finally:

@@ -17,21 +17,23 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import islice
-from typing import Final, TypeVar
+from typing import Final
 
 import attrs
 import orjson
 from pydantic import ValidationError
 
 from edge.metrics import EdgeMetrics
-from edge.router.client import FlowName, FoundFlows, RegistryUpdate, ResolvedSecrets, RouterClient
+from edge.router.client import FlowName, FoundFlows, RouterClient
 from edge.webhook.compiled_endpoints import FlowEndpoints, KeyRules
+from edge.webhook.key_cache import put_recent
 from flowhook import limits
 from flowhook.document.models.webhook import Webhook
 from flowhook.errors import FlowhookError, InternalError, NotFoundError, OutOfRangeError, UnavailableError
 from flowhook.events.keys import order_expression, shaping_expressions
 from flowhook.model import own_urls
 from flowhook.process import logs
+from flowhook.v1.flow_service_pb2 import WatchFlowsResponse
 from flowhook.wire.status import probable_cause
 
 # Minimum time from the start of one call to the start of the next; the first call is made at once.
@@ -56,7 +58,7 @@ class _LookupTimedOutError(UnavailableError):
 @attrs.define(eq=False, repr=False)
 class _Lookup:
     result: asyncio.Future[FlowEndpoints | None]
-    changes: list[RegistryUpdate] = attrs.field(factory=list)  # reported meanwhile
+    changes: list[WatchFlowsResponse] = attrs.field(factory=list)  # reported meanwhile
     doubtful: bool = False  # whether the watch may have missed any
 
     def fail(self, error: FlowhookError) -> None:
@@ -131,17 +133,6 @@ class _FlowExistence:
                     answer.set_result((found.flow_ids.get(name, ""), found.has_urls))
                 else:
                     answer.set_exception(failure)
-
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-def _put(entries: OrderedDict[K, V], key: K, value: V, size: int) -> None:
-    entries[key] = value
-    entries.move_to_end(key)
-    if len(entries) > size:
-        entries.popitem(last=False)
 
 
 @attrs.define(eq=False, repr=False)
@@ -237,14 +228,14 @@ class FlowCache:
             raise _LookupTimedOutError from None
         if not flow_id and revision == self._revision:  # else it may have been added meanwhile
             self._no_urls = not has_urls
-            _put(self._unknown_urls, key, None, self._size)
+            put_recent(self._unknown_urls, key, None, self._size)
         return flow_id
 
     async def _at_url(self, flow_id: str, host: str, path: str) -> tuple[FlowEndpoints, str | None] | None:
         endpoints = await self.find(flow_id)
         if endpoints is None or endpoints.own_url is None or not endpoints.own_url.takes(host, path):
             return None
-        _put(self._urls, endpoints.own_url[:2], flow_id, 2 * self._size)
+        put_recent(self._urls, endpoints.own_url[:2], flow_id, 2 * self._size)
         return endpoints, endpoints.own_url.suffix(path)
 
     def drop(self, flow_id: str) -> None:
@@ -253,10 +244,7 @@ class FlowCache:
         self._unknown.pop(flow_id, None)
 
     def _name(self, flow_id: str) -> None:
-        self._named[flow_id] = None
-        self._named.move_to_end(flow_id)
-        if len(self._named) > self._size:
-            self._named.popitem(last=False)
+        put_recent(self._named, flow_id, None, self._size)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -291,7 +279,7 @@ class FlowCache:
                     change = await anext(changes)
                 self._apply(change)
                 # changes before the first progress mark are history, and more may follow
-                caught_up = caught_up or change.is_progress
+                caught_up = caught_up or not (change.flow_id or change.secret_name)
                 if caught_up:
                     if self._now() >= self._trusted_until:
                         self._on_state("")
@@ -304,7 +292,7 @@ class FlowCache:
         finally:
             await changes.aclose()
 
-    def _apply(self, change: RegistryUpdate) -> None:
+    def _apply(self, change: WatchFlowsResponse) -> None:
         if change.revision < self._revision or self._revision == 0:
             # A different history (a restored database), or the first message of a watch: what was looked up before may
             # have changed unnoticed.
@@ -400,14 +388,15 @@ class FlowCache:
     async def _fetch(self, flow_id: str) -> FlowEndpoints | None:
         try:
             found = await self._router.get_flow(flow_id, self._lookup_seconds)
-            definition = orjson.loads(found.definition)
+            definition = orjson.loads(found.flow.definition)
             raw = definition.get("webhook")
             if raw is None:
                 return None
             webhook = Webhook.model_validate(raw)
-            secrets = ResolvedSecrets({}, found.revision)
+            secrets, revision = dict[str, bytes](), found.registry_revision
             if names := webhook.secret_names():
-                secrets = await self._router.resolve_secrets(flow_id, names, self._lookup_seconds)
+                resolved = await self._router.resolve_secrets(flow_id, names, self._lookup_seconds)
+                secrets, revision = dict(resolved.values), min(revision, resolved.registry_revision)
         except NotFoundError:
             return None
         except ValidationError:
@@ -417,22 +406,18 @@ class FlowCache:
         keys = KeyRules(
             order_expression(execution),
             execution.get("search") or {},
-            found.flow_revision,
+            found.flow.revision,
             shaping_expressions(execution),
         )
-        revision = min(found.revision, secrets.revision)
-        return FlowEndpoints(flow_id, webhook, secrets.values, revision, keys=keys)
+        return FlowEndpoints(flow_id, webhook, secrets, revision, keys=keys)
 
     def _remember(self, flow_id: str, endpoints: FlowEndpoints | None) -> None:
         self._named.pop(flow_id, None)
         if endpoints is None:
             self._known.pop(flow_id, None)
-            self._unknown[flow_id] = None
-            if len(self._unknown) > self._size:
-                self._unknown.popitem(last=False)
-        else:
-            self._known[flow_id] = endpoints
-            if endpoints.own_url is not None:
-                _put(self._urls, endpoints.own_url[:2], flow_id, 2 * self._size)
-            if len(self._known) > self._size:
-                self._name(self._known.popitem(last=False)[0])
+            put_recent(self._unknown, flow_id, None, self._size)
+            return
+        if endpoints.own_url is not None:
+            put_recent(self._urls, endpoints.own_url[:2], flow_id, 2 * self._size)
+        if evicted := put_recent(self._known, flow_id, endpoints, self._size):
+            self._name(evicted)

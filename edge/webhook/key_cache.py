@@ -103,7 +103,7 @@ class KeyCache:
         try:
             self._pace(wanted.publisher, known=name in self._known)
             if name not in self._known:
-                _put(self._named, name, document, MAX_NAMED)
+                put_recent(self._named, name, document, MAX_NAMED)
             content = await self._fetcher.fetch(wanted.url, wanted.body)
             keys = {} if content is None else wanted.read(content)
         except (FetchError, ValueError) as error:
@@ -117,22 +117,21 @@ class KeyCache:
         document.keys, document.fetched_at = keys, self._now()
         if keys:
             self._named.pop(name, None)
-            _put(self._known, name, document, MAX_DOCUMENTS)
+            put_recent(self._known, name, document, MAX_DOCUMENTS)
         else:
             self._known.pop(name, None)
 
     def _pace(self, publisher: str, *, known: bool) -> None:
         times = self._paces.get((publisher, known)) or deque(maxlen=FETCHES_PER_MINUTE)
-        _put(self._paces, (publisher, known), times, MAX_PUBLISHERS)
+        put_recent(self._paces, (publisher, known), times, MAX_PUBLISHERS)
         now = self._now()
         if len(times) == FETCHES_PER_MINUTE and now - times[0] < 60:  # noqa: PLR2004 - a minute
             raise FetchError("too many documents of this publisher were fetched lately")
         times.append(now)
 
 
-def _put(table: OrderedDict[K, V], key: K, value: V, most: int) -> None:
-    """Put an entry last, and evict the first one when there are more than `most`."""
+def put_recent(table: OrderedDict[K, V], key: K, value: V, most: int) -> K | None:
+    """Put an entry last; if there are more than `most` then, evict the first one, and return its key."""
     table[key] = value
     table.move_to_end(key)
-    if len(table) > most:
-        table.popitem(last=False)
+    return table.popitem(last=False)[0] if len(table) > most else None

@@ -6,9 +6,11 @@ import orjson
 import pytest
 
 from edge.metrics import EdgeMetrics
-from edge.router.client import FlowDefinition, FoundFlows, RegistryUpdate, ResolvedSecrets
+from edge.router.client import FoundFlows
 from flowhook.errors import NotFoundError
+from flowhook.v1.flow_service_pb2 import Flow, GetFlowResponse, WatchFlowsResponse
 from flowhook.v1.ingest_service_pb2 import Accepted, IngestResult
+from flowhook.v1.secret_service_pb2 import ResolveSecretsResponse
 
 
 class ScriptedRouter:
@@ -47,7 +49,8 @@ class ScriptedRouter:
             raise NotFoundError("no such flow")
         if isinstance(found, Exception):
             raise found
-        return FlowDefinition(orjson.dumps({"webhook": found}), revision, 1)
+        flow = Flow(definition=orjson.dumps({"webhook": found}), revision=1)
+        return GetFlowResponse(flow=flow, registry_revision=revision)
 
     async def find_flows(self, flow_ids, seconds):
         self.searches.append(list(flow_ids))
@@ -58,7 +61,8 @@ class ScriptedRouter:
 
     async def resolve_secrets(self, flow_id, names, seconds):
         revision = self.revision
-        return ResolvedSecrets({name: self.secrets[name] for name in names if name in self.secrets}, revision)
+        values = {name: self.secrets[name] for name in names if name in self.secrets}
+        return ResolveSecretsResponse(values=values, registry_revision=revision)
 
     async def watch(self, start_revision):
         self.watches.append(start_revision)
@@ -70,10 +74,10 @@ class ScriptedRouter:
 
     def tell(self, **change):
         self.revision += 1
-        self.changes.put_nowait(RegistryUpdate(self.revision, **change))
+        self.changes.put_nowait(WatchFlowsResponse(revision=self.revision, **change))
 
     def progress(self):
-        self.changes.put_nowait(RegistryUpdate(self.revision))
+        self.changes.put_nowait(WatchFlowsResponse(revision=self.revision))
 
 
 @pytest.fixture

@@ -41,7 +41,6 @@ class SignatureRejectedError(Exception):
 class UploadedBody(NamedTuple):
     """A body that is durable, and whose event is not stored yet."""
 
-    verified: tuple[Verifier, Match]  # the verifier that passed, and its match
     blob: Blob
     parts: tuple[Part, ...]
     form: bytes  # fields of a form as JSON; empty when the body is no form
@@ -63,12 +62,12 @@ class BodyUploads:
         body: BodyStream,
         verified: tuple[Verifier, Match] | None,
         *,
-        admit: Callable[[Match, Any], Awaitable[None]],
+        admit: Callable[[Any], Awaitable[None]],
     ) -> UploadedBody:
         """Store a body while it arrives.
 
-        `verified` is the verifier that passed without the body, and its match. `admit` is called at the end, with the
-        match of the sender and the value of `.body`; its exceptions propagate.
+        `verified` is the verifier that passed without the body, and its match. `admit` is called at the end, when the
+        delivery is verified, with the value of `.body`; its exceptions propagate.
 
         Raises:
             SignatureRejectedError: no signature is valid.
@@ -94,11 +93,12 @@ class BodyUploads:
                 passed = verified or proofs.finish()
                 if passed is None:
                     raise SignatureRejectedError(proofs.errors)
+                delivery.verified = passed
                 form, parts = scan.end()
                 value = orjson.loads(form) if form else None
                 content = None if endpoint.raw else to_structured(head.content_type, head.headers, value)
-                await admit(passed[1], content)
-                return UploadedBody(passed, await upload.finish(), parts, form, content)
+                await admit(content)
+                return UploadedBody(await upload.finish(), parts, form, content)
             finally:
                 upload.cancel()
         finally:

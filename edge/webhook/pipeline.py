@@ -33,7 +33,7 @@ from edge.router.ingest import IngestBatcher, IngestUnavailableError
 from edge.router.rejections import MAX_BODY_BYTES, RejectionReporter
 from edge.router.replies import PREFIX as REPLIES
 from edge.router.replies import REFUSED, SyncReplies
-from edge.webhook.acceptance import DECIDED, FILTERED, CompiledAcceptance
+from edge.webhook.acceptance import DECIDED, FILTERED
 from edge.webhook.compiled_endpoints import HOOKS, CompiledEndpoint, ParsedContent
 from edge.webhook.document_fetcher import DocumentFetcher, FetchError
 from edge.webhook.handshakes import DONE, FetchUrl
@@ -53,7 +53,7 @@ from flowhook.http.forwarded import Address
 from flowhook.model import Event
 from flowhook.model.rejections import TEST_TRACE, RequestOutcome
 from flowhook.sharing.limit import network_of
-from flowhook.signatures.types import Match, Outcome, SignatureError, Verifier, first_match
+from flowhook.signatures.types import Match, Outcome, SignatureError, first_match
 from flowhook.tracing.context import trace_id_of
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
 from flowhook.wire.status import THROTTLED, failure_to_proto
@@ -172,21 +172,20 @@ class WebhookHandler:
         answer = answer_by_head(delivery)
         if answer is not None:
             return answer
-        verified, streamed = await self._authenticated(delivery, request)
+        streamed = await self._authenticated(delivery, request)
         if (endpoint := delivery.endpoint).asks:
-            match = verified[1]
+            match = delivery.verified[1]
             is_previous = endpoint.previous_secrets and match in endpoint.previous_secrets
             self._counts.checks[match.scheme, "valid", "previous" if is_previous else "current"] += 1
         if streamed is not None:
-            event = build_event(delivery, verified[1])
+            event = build_event(delivery)
             event = event._replace(body_blob=streamed.blob, parts=streamed.parts, form=streamed.form)
-            return await self._store(delivery, request, verified, event, ParsedContent(streamed.content))
-        _check_rate(delivery, verified[1])
+            return await self._store(delivery, request, event, ParsedContent(streamed.content))
+        _check_rate(delivery)
         try:
-            event, content, handshake = await self._stages.read_event(delivery, verified)
-            acceptance = delivery.endpoint.acceptance
-            if acceptance is not None and handshake is None:
-                await self._check_acceptance(delivery, acceptance, event, content)
+            event, content, handshake = await self._stages.read_event(delivery)
+            if endpoint.acceptance is not None and handshake is None:
+                await self._check_acceptance(delivery, event, content)
         except InvalidError as error:
             too_large = error.reason == "BODY_TOO_LARGE"
             raise Refused(responses.BODY_TOO_LARGE if too_large else responses.body_invalid(error.message)) from None
@@ -198,12 +197,10 @@ class WebhookHandler:
             if answered.reason:
                 self._counts.shook_hands(endpoint.schemes, "refused")
             return answered
-        return await self._store(delivery, request, verified, event, content)
+        return await self._store(delivery, request, event, content)
 
-    async def _authenticated(
-        self, delivery: Delivery, request: IncomingRequest
-    ) -> tuple[tuple[Verifier, Match], UploadedBody | None]:
-        """Receive and verify the body of a request; return the match, and the upload of a large body."""
+    async def _authenticated(self, delivery: Delivery, request: IncomingRequest) -> UploadedBody | None:
+        """Receive and verify the body of a request; return the upload of a large body."""
         endpoint, head = delivery.endpoint, delivery.head
         early = await self._stages.verify_head(delivery, time.time()) if endpoint.early else None
         good = None if isinstance(early, SignatureError) else early
@@ -221,34 +218,27 @@ class WebhookHandler:
                 endpoint.max_buffered_size(head, verified=good is not None),
             )
             if isinstance(received, BodyStream):
-                streamed = await self._stream(delivery, early, received)
-                return streamed.verified, streamed
+                return await self._stream(delivery, early, received)
             body = received
         if body:
             delivery.request = delivery.request.with_body(body)
-        if good is not None:
-            return good, None
-        late = await self._stages.verify_body(delivery, time.time())
-        if isinstance(late, SignatureError):
-            raise self._unauthenticated(delivery, early, late)
-        return late, None
+        outcome = good or await self._stages.verify_body(delivery, time.time())
+        if isinstance(outcome, SignatureError):
+            raise self._unauthenticated(delivery, early, outcome)
+        delivery.verified = outcome
+        return None
 
     async def _stream(self, delivery: Delivery, early: Outcome | None, body: BodyStream) -> UploadedBody:
         """Store a body while it arrives; the conditions for accepting it are the same as for one in memory."""
 
-        async def admit(match: Match, content: Any) -> None:
-            _check_rate(delivery, match)
-            acceptance = delivery.endpoint.acceptance
-            if acceptance is not None:
-                await self._check_acceptance(delivery, acceptance, build_event(delivery, match), ParsedContent(content))
+        async def admit(content: Any) -> None:
+            _check_rate(delivery)
+            if delivery.endpoint.acceptance is not None:
+                await self._check_acceptance(delivery, build_event(delivery), ParsedContent(content))
 
         try:
-            return await self._uploads.store(
-                delivery,
-                body,
-                None if isinstance(early, SignatureError) else early,
-                admit=admit,
-            )
+            verified = None if isinstance(early, SignatureError) else early
+            return await self._uploads.store(delivery, body, verified, admit=admit)
         except SignatureRejectedError as refusal:
             raise self._unauthenticated(delivery, early, *refusal.errors) from None
         except FlowhookError as error:
@@ -258,10 +248,8 @@ class WebhookHandler:
                 raise IngestUnavailableError from None
             raise Refused(self._rejected(delivery, failure_to_proto(error))) from None
 
-    async def _check_acceptance(
-        self, delivery: Delivery, acceptance: CompiledAcceptance, event: Event, content: ParsedContent
-    ) -> None:
-        refusal = await self._stages.accept(delivery, acceptance, event, content)
+    async def _check_acceptance(self, delivery: Delivery, event: Event, content: ParsedContent) -> None:
+        refusal = await self._stages.accept(delivery, event, content)
         if refusal is not None:
             raise Refused(*refusal)
 
@@ -313,16 +301,15 @@ class WebhookHandler:
         missing = error.reason == "KEY_UNAVAILABLE"
         return Refused(responses.KEYS_UNAVAILABLE if missing else delivery.endpoint.unauthenticated, error)
 
+    def _begin_storing(self, delivery: Delivery, event: Event) -> None:
+        """Do what has to be done before an event is stored."""
+
     async def _store(
-        self,
-        delivery: Delivery,
-        request: IncomingRequest,
-        verified: tuple[Verifier, Match],
-        event: Event,
-        content: ParsedContent,
+        self, delivery: Delivery, request: IncomingRequest, event: Event, content: ParsedContent
     ) -> Response:
+        self._begin_storing(delivery, event)
         endpoint, seen = delivery.endpoint, delivery.request
-        message, shown = event_message(delivery, verified, event, content)
+        message, shown = event_message(delivery, event, content)
         if endpoint.flow is not None:
             try:
                 noted = partial(_note, delivery, message.id)
@@ -385,7 +372,7 @@ def sender_identity(match: Match, address: Address, *, authenticated: bool) -> s
     return f"{match.scheme} {match.secret}" if authenticated else network_of(address)
 
 
-def _check_rate(delivery: Delivery, match: Match) -> None:
+def _check_rate(delivery: Delivery) -> None:
     """Refuse a sender that exceeds its rate limit (`webhook.sender_rate_limit`).
 
     The edge applies it, rather than the router, because only the edge can identify senders: by the credential that
@@ -394,7 +381,7 @@ def _check_rate(delivery: Delivery, match: Match) -> None:
     """
     endpoint = delivery.endpoint
     if endpoint.sender_limiter is not None:
-        sender = sender_identity(match, delivery.address, authenticated=endpoint.asks)
+        sender = sender_identity(delivery.verified[1], delivery.address, authenticated=endpoint.asks)
         wait = endpoint.sender_limiter.take(sender, time.monotonic())
         delivery.sender_remaining = endpoint.sender_limiter.remaining(sender)
         if wait:

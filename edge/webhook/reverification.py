@@ -59,15 +59,14 @@ class Reverification:
         if len(body) > endpoint.max_body:
             raise InvalidError("the body is larger than `max_body`", reason="BODY_TOO_LARGE")
         delivery.request = delivery.request._replace(body=body)
-        verified = await self._verified(delivery, milliseconds(request.time) / 1000)
-        event, content, handshake = await self._stages.read_event(delivery, verified)
+        delivery.verified = await self._verified(delivery, milliseconds(request.time) / 1000)
+        event, content, handshake = await self._stages.read_event(delivery)
         if handshake is not None:
             raise _refusal("HANDSHAKE", head)
-        if endpoint.acceptance is not None:
-            unwanted = await self._stages.accept(delivery, endpoint.acceptance, event, content)
-            if unwanted is not None:
-                raise unwanted.error
-        message, _ = event_message(delivery, verified, event, content)
+        unwanted = await self._stages.accept(delivery, event, content)
+        if unwanted is not None:
+            raise unwanted.error
+        message, _ = event_message(delivery, event, content)
         return message
 
     async def _verified(self, delivery: Delivery, now: float) -> tuple[Verifier, Match]:

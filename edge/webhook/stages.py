@@ -19,7 +19,7 @@ from edge.http import responses
 from edge.http.head import Head
 from edge.http.peer import Peer
 from edge.http.responses import Response
-from edge.webhook.acceptance import AcceptanceChecks, CompiledAcceptance, Refusal
+from edge.webhook.acceptance import AcceptanceChecks, Refusal
 from edge.webhook.compiled_endpoints import EMPTY, CompiledEndpoint, ParsedContent
 from edge.webhook.handshakes import FetchUrl
 from edge.webhook.key_cache import KeyCache
@@ -99,6 +99,8 @@ class Delivery:
     head: Head
     address: Address  # of the sender
     request: RequestView  # as far as it is known: stages add the body, its JSON value, and fetched keys
+    # the verifier that passed, and its match; there is none, not even an empty one, until the sender is authenticated
+    verified: tuple[Verifier, Match] = attrs.field(init=False)
     outcome: RequestOutcome | None = None  # what became of it, if operators have to know that it was not just accepted
     execution_id: str = ""  # of that outcome
     event_id: str = ""  # the same, of the event that was stored for it, or for the request that it repeats
@@ -108,7 +110,7 @@ class Delivery:
     trace: Any = None  # of `edge.webhook.traced`, if the request is traced
 
 
-def build_event(delivery: Delivery, match: Match) -> Event:
+def build_event(delivery: Delivery) -> Event:
     endpoint, head = delivery.endpoint, delivery.head
     now_ms = time.time_ns() // 1_000_000
     event_id = ids.mint(endpoint.slot, now_ms=now_ms)
@@ -124,7 +126,7 @@ def build_event(delivery: Delivery, match: Match) -> Event:
         event_id,
         endpoint.flow_id,
         now_ms,
-        events.Principal(*match) if endpoint.asks else None,
+        events.Principal(*delivery.verified[1]) if endpoint.asks else None,
         "",
         head.method,
         head.path,
@@ -138,12 +140,12 @@ def build_event(delivery: Delivery, match: Match) -> Event:
 
 
 def event_message(
-    delivery: Delivery, verified: tuple[Verifier, Match], event: Event, content: ParsedContent
+    delivery: Delivery, event: Event, content: ParsedContent
 ) -> tuple[envelope_pb2.Event, Mapping[str, Any] | None]:
     """Return an event for the router, with its keys and search attributes; and the value of `.` if it is needed."""
     endpoint = delivery.endpoint
     view = webhook_view(event, content.body) if endpoint.needs_view else None
-    key = endpoint.dedupe_key(verified, delivery.request, view, content)
+    key = endpoint.dedupe_key(delivery.verified, delivery.request, view, content)
     message = event_to_proto(event, encode_head=True)
     if key:
         message.dedupe_key = key
@@ -217,9 +219,7 @@ class Stages:
             return first_match(endpoint.late, delivery.request, now)
         return await asyncio.to_thread(first_match, endpoint.late, delivery.request, now)
 
-    async def read_event(
-        self, delivery: Delivery, verified: tuple[Verifier, Match]
-    ) -> tuple[Event, ParsedContent, Response | FetchUrl | None]:
+    async def read_event(self, delivery: Delivery) -> tuple[Event, ParsedContent, Response | FetchUrl | None]:
         """Return a verified request as an event, its parsed body, and the answer if it is a handshake instead.
 
         Raises:
@@ -228,7 +228,7 @@ class Stages:
             ExhaustedError: too many large bodies of the flow are queued for parsing (`OVERLOADED`).
         """
         endpoint, head, request = delivery.endpoint, delivery.head, delivery.request
-        event = build_event(delivery, verified[1])
+        event = build_event(delivery)
         if endpoint.needs_json_body and (request.json is None or len(request.body) > endpoint.max_unverified_json):
             request = await _with_json(request, JsonBody(endpoint.max_parsed, limits.MAX_VALUES))
             delivery.request = request
@@ -238,13 +238,13 @@ class Stages:
         if endpoint.handshakes is None:
             return event, content, None
         shaken = content.body if content.body is not None or not request.body else json_of(request)
-        return event, content, endpoint.handshakes.late(verified[1], request, shaken)
+        return event, content, endpoint.handshakes.late(delivery.verified[1], request, shaken)
 
-    async def accept(
-        self, delivery: Delivery, acceptance: CompiledAcceptance, event: Event, content: ParsedContent
-    ) -> Refusal | None:
+    async def accept(self, delivery: Delivery, event: Event, content: ParsedContent) -> Refusal | None:
         """Return the refusal of a verified request that its flow does not want; for errors see `read_event`."""
-        flow_id = delivery.endpoint.flow_id
+        flow_id, acceptance = delivery.endpoint.flow_id, delivery.endpoint.acceptance
+        if acceptance is None:
+            return None
         if content.attributes is None:  # what was parsed is here
             return await self._acceptance.check(flow_id, acceptance, webhook_view(event, content.body))
         view = orjson.dumps(webhook_view(event, None))

@@ -17,12 +17,11 @@ from typing_extensions import override
 
 from edge.http.request import IncomingRequest
 from edge.http.responses import Response
-from edge.webhook.compiled_endpoints import HOOKS, CompiledEndpoint, ParsedContent
+from edge.webhook.compiled_endpoints import HOOKS, CompiledEndpoint
 from edge.webhook.pipeline import ANSWERS, Refused, WebhookHandler
 from edge.webhook.stages import Delivery
 from flowhook.model import Event
 from flowhook.model.rejections import RequestOutcome
-from flowhook.signatures.types import Match, Verifier
 from flowhook.tracing import context
 from flowhook.tracing.spans import Span, SpanKind, Value, method_of, span_name_of
 from flowhook.tracing.tracer import SpanTracer
@@ -96,33 +95,24 @@ class TracedWebhookHandler(WebhookHandler):
         self._tracer.end(trace.server, error)
 
     @override
-    async def _store(
-        self,
-        delivery: Delivery,
-        request: IncomingRequest,
-        verified: tuple[Verifier, Match],
-        event: Event,
-        content: ParsedContent,
-    ) -> Response:
+    def _begin_storing(self, delivery: Delivery, event: Event) -> None:
         trace: RequestTrace | None = delivery.trace
-        if trace is not None:
-            size = len(event.body) if event.body_blob is None else event.body_blob.size
-            trace.stored = True
-            trace.producer.restart()
-            trace.producer.attributes = {
-                "messaging.system": "flowhook",
-                "messaging.operation.name": "send",
-                "messaging.operation.type": "send",
-                "messaging.destination.name": event.flow_id,
-                "messaging.message.id": event.id,
-                "messaging.message.body.size": size,
-            }
-            found = trace.server.attributes
-            found["flowhook.event.id"] = event.id
-            found["http.request.body.size"] = size
-            if delivery.endpoint.asks:
-                found["flowhook.auth.scheme"] = verified[1].scheme
-        return await super()._store(delivery, request, verified, event, content)
+        if trace is None:
+            return
+        size = len(event.body) if event.body_blob is None else event.body_blob.size
+        trace.stored = True
+        trace.producer.restart()
+        trace.producer.attributes = {
+            "messaging.system": "flowhook",
+            "messaging.operation.name": "send",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": event.flow_id,
+            "messaging.message.id": event.id,
+            "messaging.message.body.size": size,
+        }
+        trace.server.attributes |= {"flowhook.event.id": event.id, "http.request.body.size": size}
+        if delivery.endpoint.asks:
+            trace.server.attributes["flowhook.auth.scheme"] = delivery.verified[1].scheme
 
 
 def _route(endpoint: CompiledEndpoint) -> str:

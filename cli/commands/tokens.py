@@ -13,7 +13,15 @@ from typer import Argument, Option
 
 from cli.options import DataDir, Json, read_settings
 from flowhook.process.settings import CommonSettings
-from flowhook.security.tokens import TokenInfo, TokenScope, create_token, list_tokens, revoke_token, rotate_token
+from flowhook.security.tokens import (
+    TokenInfo,
+    TokenScope,
+    create_token,
+    last_uses,
+    list_tokens,
+    revoke_token,
+    rotate_token,
+)
 
 app = typer.Typer(
     help="Create, list, rotate and revoke the bearer tokens of internal services, in the router's data directory.",
@@ -48,7 +56,6 @@ def _create(
 def _list(*, json: Json = False, data_dir: DataDir = None) -> None:
     """List tokens by name: their scopes, and when they were created, last used, and expire."""
     from cli.operation_commands import print_items
-    from flowhook.security.token_verifier import last_uses
 
     directory = _directory(data_dir)
     uses = last_uses(directory)

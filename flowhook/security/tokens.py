@@ -4,7 +4,8 @@ A token is `fhk_` and 256 random bits. It can't be guessed, so a plain SHA-256 i
 secret scanners, and the redaction of our own logs, recognise tokens.
 
 A token has a name, and a value that can be rotated: an earlier value stays valid until its own expiry. Times are Unix
-seconds.
+seconds. When values were last used is held in memory, and written to `<data_dir>/tokens.used.json` from time to time.
+It helps people find unused tokens, which is not worth a write with every call.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import attrs
 import orjson
 
 from flowhook import limits
@@ -30,6 +32,7 @@ from flowhook.security.private_files import make_directory, open_private, write_
 
 PREFIX: Final = "fhk_"
 FILE: Final = "tokens.json"
+USE_FILE: Final = "tokens.used.json"
 MAX_FLOWS: Final = 100  # flows that one token can be restricted to
 MAX_EARLIER: Final = 4  # earlier values of one token that are valid at a time
 MAX_OVERLAP_SECONDS: Final = 30 * 86_400.0  # longest validity of an earlier value after a rotation
@@ -55,7 +58,8 @@ BUILT_IN: Final = {
 """Tokens that are created in a new data directory, each in its own file `<name>.token`."""
 
 
-class EarlierValue(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class EarlierValue:
     """A replaced value of a token: its hash in hex, and its expiry."""
 
     sha256: str
@@ -273,16 +277,100 @@ def _info(row: Any) -> TokenInfo:
 
 
 def _store(data_dir: Path, infos: list[TokenInfo]) -> None:
-    rows = [
-        {
-            "name": info.name,
-            "scopes": sorted(info.scopes),
-            "sha256": info.sha256,
-            "flows": sorted(info.flows),
-            "created": info.created,
-            "expires": info.expires,
-            "earlier": [value._asdict() for value in info.earlier],
-        }
-        for info in infos
+    # sets are written in order
+    write_private(data_dir / FILE, orjson.dumps(infos, default=sorted, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+class TokenGrant(NamedTuple):
+    """Permissions of one value of a token."""
+
+    name: str  # name of the token
+    scopes: frozenset[TokenScope]  # scopes of the token
+    flows: frozenset[str] | None  # IDs of the only flows whose events it may ingest; None: any
+    until: float  # Unix time (s) at which it expires
+    sha256: str  # hash of the value, in hex
+
+
+@attrs.define(eq=False, repr=False)
+class TokenVerifier:
+    """Looks up what a presented token permits; reloads the file when its modification time changes.
+
+    The lookup reveals nothing by its timing: its key is a hash, which no caller can steer.
+    """
+
+    _data_dir: Path
+    _now: Callable[[], float] = attrs.field(default=time.time, kw_only=True)  # Unix time in seconds
+    _file: str = attrs.field(init=False)
+    _stamp: tuple[int, int, int] | None = attrs.field(init=False, default=None)
+    _grants: dict[bytes, TokenGrant] = attrs.field(init=False, factory=dict)
+    _used: dict[str, int] = attrs.field(init=False)
+    _changed: bool = attrs.field(init=False, default=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._file = str(self._data_dir / FILE)
+        self._used = dict(last_uses(self._data_dir))
+
+    def find(self, token: str) -> TokenGrant | None:
+        """Return what a token permits, or None if it is unknown or expired.
+
+        The empty one is unknown, whatever the file contains, and all are if it can't be read.
+        """
+        if not token:
+            return None
+        try:
+            status = os.stat(self._file)  # noqa: PTH116 - of a string, as it costs a third: each message of a stream comes here
+            stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
+            if stamp != self._stamp:
+                infos = list_tokens(self._data_dir)
+                self._grants = {bytes.fromhex(grant.sha256): grant for info in infos for grant in _grants(info)}
+                self._stamp = stamp
+        except (OSError, InvalidError, ValueError):
+            self._grants, self._stamp = {}, None
+        grant = self._grants.get(hashlib.sha256(token.encode(errors="surrogateescape")).digest())
+        if grant is None:
+            return None
+        now = self._now()
+        if now >= grant.until:
+            return None
+        self._used[grant.sha256] = int(now)
+        self._changed = True
+        return grant
+
+    def expiries(self) -> dict[str, float]:
+        """Return when tokens expire, in Unix time (s) by name, of those that do, as they were when one was checked."""
+        ends: dict[str, float] = {}
+        for grant in self._grants.values():
+            ends[grant.name] = max(grant.until, ends.get(grant.name, 0.0))
+        return {name: end for name, end in ends.items() if end != float("inf")}
+
+    def save_uses(self) -> None:
+        """Write new times of use to the file. Blocking. OSError: it can't be written, the next call tries again."""
+        if not self._changed or self._stamp is None:  # without a readable file it is unknown which tokens still exist
+            return
+        self._changed = False
+        known = {grant.sha256 for grant in self._grants.values()}
+        uses = {sha256: used for sha256, used in self._used.copy().items() if sha256 in known}
+        try:
+            write_private(self._data_dir / USE_FILE, orjson.dumps(uses) + b"\n", durable=False)
+        except OSError:
+            self._changed = True
+            raise
+
+
+def last_uses(data_dir: Path) -> Mapping[str, int]:
+    """Return the times at which token values were last used: Unix times (s) by hash in hex. Blocking.
+
+    The times are up to a minute old. The result is empty if the file can't be read.
+    """
+    try:
+        return {str(sha256): int(used) for sha256, used in orjson.loads((data_dir / USE_FILE).read_bytes()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _grants(info: TokenInfo) -> list[TokenGrant]:
+    flows = info.flows or None
+    end = float("inf") if info.expires is None else info.expires
+    return [TokenGrant(info.name, info.scopes, flows, end, info.sha256)] + [
+        TokenGrant(info.name, info.scopes, flows, value.until, value.sha256) for value in info.earlier
     ]
-    write_private(data_dir / FILE, orjson.dumps(rows, option=orjson.OPT_INDENT_2) + b"\n")

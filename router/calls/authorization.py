@@ -20,8 +20,7 @@ import grpc.aio
 from google.protobuf.descriptor import ServiceDescriptor
 
 from flowhook.errors import FlowhookError, InternalError, PermissionDeniedError, UnauthenticatedError, UnavailableError
-from flowhook.security.token_verifier import TokenGrant, TokenVerifier
-from flowhook.security.tokens import TokenScope
+from flowhook.security.tokens import TokenGrant, TokenScope, TokenVerifier
 from flowhook.sharing import Principal, current_principal
 from flowhook.wire import status
 from router.calls.call_limits import ANONYMOUS, CallLimits

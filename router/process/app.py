@@ -19,7 +19,7 @@ from flowhook.process.process_metrics import process_metrics
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
 from flowhook.security.private_files import restrict_permissions
-from flowhook.security.token_verifier import TokenVerifier
+from flowhook.security.tokens import TokenVerifier
 from flowhook.sharing.table import RouterLimits
 from router.cluster.shard_map import SingleOwner
 from router.cluster.term import StopRequest

@@ -11,6 +11,7 @@ import asyncio
 import hmac
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +45,7 @@ log = logs.get_logger(__name__)
 def tokens_fingerprint(key: bytes, tokens: Sequence[TokenInfo]) -> str:
     """Return 16 hex digits by which two sets of tokens are told apart; without the key they reveal nothing."""
     rows = [
-        (each.name, sorted(each.scopes), each.sha256, sorted(each.flows), each.expires, [*map(list, each.earlier)])
+        (each.name, sorted(each.scopes), each.sha256, sorted(each.flows), each.expires, [*map(astuple, each.earlier)])
         for each in sorted(tokens, key=lambda each: each.name)
     ]
     derived = derive_key(key, b"flowhook: fingerprint of the tokens")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowhook.process.metrics import Reading
-from flowhook.security.token_verifier import TokenVerifier
+from flowhook.security.tokens import TokenVerifier
 from router.bodies.body_streams import UploadReceiver
 from router.dispatch.queue_readings import QueueReadings
 from router.dispatch.shard_runtime import ShardRuntime

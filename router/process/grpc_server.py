@@ -20,7 +20,7 @@ from flowhook.errors import ConflictError, UnavailableError
 from flowhook.process import logs
 from flowhook.process.server_certificates import load_certificates
 from flowhook.process.settings import RouterSettings
-from flowhook.security.token_verifier import TokenVerifier
+from flowhook.security.tokens import TokenVerifier
 from flowhook.sharing.table import RouterLimits
 from router.calls.audit_recorder import AuditRecorder
 from router.calls.authorization import Authorizer, check_scopes_listed, refusal

@@ -23,8 +23,8 @@ from flowhook.process.process_metrics import process_metrics
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
 from flowhook.security.private_files import make_directory
-from flowhook.security.token_verifier import TokenVerifier
 from flowhook.security.tokens import FILE as TOKENS_FILE
+from flowhook.security.tokens import TokenVerifier
 from flowhook.sharing.table import RouterLimits
 from router.cluster.member import Member
 from router.cluster.shard_map import LogReport

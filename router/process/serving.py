@@ -21,7 +21,7 @@ from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
 from flowhook.process.ticks import next_tick
 from flowhook.reporting.process_reports import build_report
-from flowhook.security.token_verifier import TokenVerifier
+from flowhook.security.tokens import TokenVerifier
 from flowhook.sharing.table import RouterLimits
 from router.bodies.body_streams import BodySender, UploadReceiver
 from router.calls.audit_recorder import AuditRecorder

@@ -15,7 +15,7 @@ from admin.app import TOKENS
 from cli.options import read_settings
 from cli.supervisor.up_settings import UpSettings
 from flowhook.process.settings import read_token
-from flowhook.security.token_verifier import TokenVerifier
+from flowhook.security.tokens import TokenVerifier
 from router.storage.encryption import load_secrets_key
 
 FOLDER = DEPLOY / "compose"

@@ -11,8 +11,7 @@ from support.runners import attached
 
 from flowhook.client import AsyncClient, channel
 from flowhook.errors import PermissionDeniedError, UnauthenticatedError
-from flowhook.security.token_verifier import last_uses
-from flowhook.security.tokens import TokenScope, create_token, list_tokens, revoke_token, rotate_token
+from flowhook.security.tokens import TokenScope, create_token, last_uses, list_tokens, revoke_token, rotate_token
 from flowhook.v1 import cluster_service_pb2 as cluster
 from flowhook.v1 import cluster_service_pb2_grpc
 from flowhook.wire import status

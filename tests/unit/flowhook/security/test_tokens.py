@@ -16,14 +16,15 @@ from support.clocks import Clock
 
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
 from flowhook.security.private_files import write_private
-from flowhook.security.token_verifier import TokenVerifier, last_uses
 from flowhook.security.tokens import (
     FILE,
     MAX_EARLIER,
     MAX_OVERLAP_SECONDS,
     TokenScope,
+    TokenVerifier,
     create_token,
     ensure_tokens,
+    last_uses,
     list_tokens,
     revoke_token,
     rotate_token,

@@ -31,7 +31,6 @@ from flowhook.json import verbatim
 from flowhook.json.verbatim import JsonNumber
 from flowhook.providers import PROVIDERS
 from flowhook.providers.scheme import SHARED, FieldLocation, Scheme, parse_content, sent
-from flowhook.signatures.content import compile_content
 from flowhook.signatures.credentials import (
     ApiKeyVerifier,
     BasicVerifier,
@@ -42,14 +41,8 @@ from flowhook.signatures.credentials import (
     url_with_key,
 )
 from flowhook.signatures.keys import HmacSignatureKey, first_secret, make_key
-from flowhook.signatures.request_values import extract_values
-from flowhook.signatures.schemes import (
-    BatchItemsVerifier,
-    SignatureVerifier,
-    TwilioVerifier,
-    custom_scheme,
-    header_names,
-)
+from flowhook.signatures.request_values import compile_content, extract_values, header_names
+from flowhook.signatures.schemes import BatchItemsVerifier, SignatureVerifier, TwilioVerifier, custom_scheme
 from flowhook.signatures.timestamps import format_timestamp
 from flowhook.signatures.types import RequestView, SignatureError, Verifier
 

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509 import Certificate
@@ -18,7 +17,7 @@ from typing_extensions import override
 
 from flowhook.document.models.auth import AwsSnsAuth, PaypalAuth
 from flowhook.providers.table import AWS_SNS_HOST
-from flowhook.signatures.public_keys import MAX_SIGNATURE_BYTES, decode_text
+from flowhook.signatures.public_keys import MAX_SIGNATURE_BYTES, decode_text, verifies
 from flowhook.signatures.request_values import required_header, single_header
 from flowhook.signatures.timestamps import check_timestamp
 from flowhook.signatures.types import (
@@ -59,12 +58,8 @@ def check_signature(
     key = certificate.public_key()
     if not isinstance(key, rsa.RSAPublicKey):
         raise SignatureError("the certificate has no RSA key", reason="KEY_UNKNOWN")
-    try:
-        key.verify(signature, content, padding.PKCS1v15(), algorithm)
-    except (InvalidSignature, ValueError):
-        raise SignatureError(
-            "the signature does not match: another key, or other content", reason="SIGNATURE_MISMATCH"
-        ) from None
+    if not verifies(key.verify, signature, content, padding.PKCS1v15(), algorithm):
+        raise SignatureError("the signature does not match: another key, or other content", reason="SIGNATURE_MISMATCH")
 
 
 _CERTIFICATE_URL: Final = re.compile(rf"https://{AWS_SNS_HOST}/SimpleNotificationService-[0-9A-Za-z]{{1,64}}\.pem")

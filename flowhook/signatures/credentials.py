@@ -16,8 +16,9 @@ from typing_extensions import override
 from flowhook.document.models.credentials import ApiKeyAuth, AuthKind, BasicAuth, MtlsAuth
 from flowhook.errors import InvalidError
 from flowhook.providers import PROVIDERS
+from flowhook.providers.scheme import FieldLocation
 from flowhook.signatures.keys import make_keyring, plaintext_secret, secret_digest
-from flowhook.signatures.request_values import json_field, parameter_values, required_header
+from flowhook.signatures.request_values import describe, extract_values, header_names, required_header
 from flowhook.signatures.types import Match, RequestView, SignatureError, Verifier
 
 _ESCAPED: Final = re.compile(r'\\(["\\])')
@@ -58,12 +59,15 @@ class ApiKeyVerifier(IdempotencyKeyVerifier):
     scheme = ApiKeyAuth.kind
 
     def __init__(self, auth: ApiKeyAuth, secrets: Mapping[str, bytes]) -> None:
-        self._header = auth.header.lower() if auth.header else None
-        self._query = auth.query or ""
-        self._field = auth.field or ""
+        if auth.header is not None:
+            self._location = FieldLocation("header", auth.header.lower())
+        else:
+            self._location = (
+                FieldLocation("field", auth.field) if auth.field else FieldLocation("query", auth.query or "")
+            )
         self.needs_body = self.reads_json = auth.field is not None
-        self.required_headers = self.credential_headers = frozenset([self._header] if self._header else [])
-        self.credential_query = frozenset([self._query] if self._query else [])
+        self.required_headers = self.credential_headers = frozenset(header_names(self._location))
+        self.credential_query = frozenset([self._location.name] if self._location.kind == "query" else [])
         self._keyring = make_keyring(auth, secrets, secret_digest)
 
     @override
@@ -71,30 +75,15 @@ class ApiKeyVerifier(IdempotencyKeyVerifier):
         keyring = self._keyring
         if not keyring.entries:
             raise keyring.refusal("", "")
-        digests = [sha256(reading).digest() for reading in self._readings(request)]
+        # in a query string there are two readings: `+` is a space, or the `+` of base64
+        digests = [sha256(each).digest() for each in extract_values(request, self._location, kind="CREDENTIALS")]
+        if not digests:
+            raise SignatureError(f"{describe(self._location)} is missing", reason="CREDENTIALS_MISSING")
         for name, expected in keyring.entries:
             for digest in digests:
                 if hmac.compare_digest(digest, expected):
                     return Match(self.scheme, name)
         raise keyring.refusal("the API key is wrong", "CREDENTIALS_WRONG")
-
-    def _readings(self, request: RequestView) -> tuple[bytes, ...]:
-        """Return the possible values of the key: in a query string, `+` is a space, or the `+` of base64."""
-        if self._header is not None:
-            return (required_header(request.headers, self._header, kind="CREDENTIALS"),)
-        if self._field:
-            value = json_field(request, self._field)
-            if value is None:
-                raise SignatureError("the field with the API key is missing", reason="CREDENTIALS_MISSING")
-            return (value,)
-        values = parameter_values(request.query, self._query)
-        if not values:
-            raise SignatureError("the query parameter with the API key is missing", reason="CREDENTIALS_MISSING")
-        if len(values) > 1:
-            raise SignatureError(
-                f"the query parameter with the API key occurs {len(values)} times", reason="CREDENTIALS_MALFORMED"
-            )
-        return values[0]
 
 
 def key_header(auth: ApiKeyAuth, secrets: Mapping[str, bytes]) -> list[tuple[str, str]]:

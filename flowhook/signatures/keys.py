@@ -22,7 +22,7 @@ from typing_extensions import override
 from flowhook.document.models.credentials import AuthKind
 from flowhook.errors import InvalidError
 from flowhook.providers.scheme import Scheme
-from flowhook.signatures.content import Chunks
+from flowhook.signatures.request_values import Chunks
 from flowhook.signatures.types import SignatureError
 
 T = TypeVar("T")

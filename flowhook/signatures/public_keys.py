@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_ds
 from typing_extensions import override
 
 from flowhook.providers.scheme import Algorithm, EncodingName, Scheme, SignatureMethod
-from flowhook.signatures.content import Chunks
 from flowhook.signatures.keys import SignatureKey, StreamingDigest
+from flowhook.signatures.request_values import Chunks
 
 MAX_SIGNATURE_BYTES: Final = 1024  # longest signature that a public key verifies: RSA with 8192 bits
 
@@ -64,7 +64,7 @@ class PublicSignatureKey(SignatureKey):
         key = self._key
         if isinstance(key, ed25519.Ed25519PublicKey):
             content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            return any(_verifies(key.verify, signature, content) for signature in signatures[:MAX_ED25519_SIGNATURES])
+            return any(verifies(key.verify, signature, content) for signature in signatures[:MAX_ED25519_SIGNATURES])
         state = hashes.Hash(self._algorithm)
         for chunk in chunks:
             state.update(chunk)
@@ -79,9 +79,9 @@ class PublicSignatureKey(SignatureKey):
         key = self._key
         prehashed = Prehashed(self._algorithm)
         if isinstance(key, rsa.RSAPublicKey):
-            return any(_verifies(key.verify, each, digest, padding.PKCS1v15(), prehashed) for each in signatures)
+            return any(verifies(key.verify, each, digest, padding.PKCS1v15(), prehashed) for each in signatures)
         spelled = [der for each in signatures for der in _in_der(each)]
-        return any(_verifies(key.verify, der, digest, ec.ECDSA(prehashed)) for der in spelled)
+        return any(verifies(key.verify, der, digest, ec.ECDSA(prehashed)) for der in spelled)
 
 
 PublicKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey
@@ -122,7 +122,7 @@ def decode_text(text: bytes, encoding: EncodingName) -> bytes | None:
         return None
 
 
-def _verifies(verify: object, *arguments: object) -> bool:
+def verifies(verify: object, *arguments: object) -> bool:
     try:
         verify(*arguments)  # type: ignore[operator] # each kind of key takes other arguments
     except (InvalidSignature, ValueError):

@@ -1,4 +1,6 @@
-"""Reads values of requests: headers, parameters of query strings, fields of JSON bodies.
+"""Reads values of requests: headers, parameters of query strings, fields of JSON bodies; and the content that is signed.
+
+Content is assembled in pieces, without copying the body.
 
 Parameters of query strings, and headers that repeat them, are found whatever the percent-encoding. Source:
 https://url.spec.whatwg.org/#application/x-www-form-urlencoded, which is how senders and flows read them.
@@ -6,11 +8,14 @@ https://url.spec.whatwg.org/#application/x-www-form-urlencoded, which is how sen
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import parse_qsl, unquote_to_bytes
 
-from flowhook.providers.scheme import FieldLocation
+from flowhook import limits
+from flowhook.providers.scheme import ContentPart, FieldLocation
 from flowhook.signatures.types import RequestView, SignatureError, json_of
 
 
@@ -115,31 +120,28 @@ def strip_query(query: str, names: Collection[str]) -> str:
 
 
 def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
+    return text.encode("utf-8", "surrogatepass")  # whatever the request line held, this does not raise
 
 
 MAX_NUMBERED: Final = 16  # numbered headers of one name that are read
 
 
-def extract_values(request: RequestView, location: FieldLocation) -> list[bytes]:
+def extract_values(request: RequestView, location: FieldLocation, *, kind: str = "SIGNATURE") -> list[bytes]:
     """Return the values at a location; at most one, except in numbered headers and for `+` in the query string.
 
     The location is any but a `pair`, with names of headers in lower case. The body is only read for a `field`.
-    SignatureError: there are several where only one is allowed (`SIGNATURE_MALFORMED`).
+    SignatureError: there are several where only one is allowed (`SIGNATURE_MALFORMED`, where `kind` is the first word).
     """
     if location.kind == "header":
-        value = single_header(request.headers, location.name, kind="SIGNATURE")
+        value = single_header(request.headers, location.name, kind=kind)
         return [] if value is None else [value]
     if location.kind == "numbered":
-        names = (f"{location.name}{number}" for number in range(1, MAX_NUMBERED + 1))
-        found = (single_header(request.headers, name, kind="SIGNATURE") for name in names)
+        found = (single_header(request.headers, name, kind=kind) for name in header_names(location))
         return [value for value in found if value is not None]
     if location.kind == "query":
         values = parameter_values(request.query, location.name)
         if len(values) > 1:
-            raise SignatureError(
-                f"query parameter {location.name} occurs {len(values)} times", reason="SIGNATURE_MALFORMED"
-            )
+            raise SignatureError(f"{describe(location)} occurs {len(values)} times", reason=f"{kind}_MALFORMED")
         return list(values[0]) if values else []
     value = json_field(request, location.name)
     return [] if value is None else [value]
@@ -161,3 +163,100 @@ def json_field(request: RequestView, path: str) -> bytes | None:
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass")
     return str(value).encode() if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def header_names(location: FieldLocation) -> list[str]:
+    if location.kind == "numbered":
+        return [f"{location.name}{number}" for number in range(1, MAX_NUMBERED + 1)]
+    return [location.name] if location.kind == "header" else []
+
+
+def describe(location: FieldLocation) -> str:
+    """Return a description of a location for operators."""
+    words = {"header": "header", "numbered": "header", "query": "query parameter", "field": "field"}
+    return f"{words.get(location.kind, 'value')} {location.name}{'1' if location.kind == 'numbered' else ''}"
+
+
+MAX_FORM_FIELDS: Final = 1000  # maximum number of fields in a form that is signed by name and value
+# Maximum size of such a form: it is parsed, within some 30 ms, before its sender is authenticated.
+MAX_FORM_BYTES: Final = 256 * limits.KIB
+
+Chunks = Sequence[bytes]
+ContentReader = Callable[[RequestView, bytes, bytes], Chunks]
+"""Returns the signed content in pieces, for a request and its timestamp and ID as sent."""
+
+PieceReader = Callable[[RequestView, bytes, bytes], bytes]
+"""Returns one piece of the signed content, for the same arguments."""
+
+
+def compile_content(parts: Sequence[ContentPart]) -> ContentReader:
+    """Return a function that assembles the signed content; it raises `SIGNATURE_MALFORMED` for a missing header."""
+    if [part.source for part in parts] == ["body"]:
+        return lambda request, _timestamp, _id: (request.body,)
+    readers = [_compile_part(part) for part in parts]
+    return lambda request, timestamp, message_id: [read(request, timestamp, message_id) for read in readers]
+
+
+def split_around_body(parts: Sequence[ContentPart]) -> tuple[ContentReader, ContentReader] | None:
+    """Return functions that assemble the signed content before and after the body, for a streamed body.
+
+    None if the body can't be streamed, because it is signed more than once, or otherwise than by its bytes. If it is
+    not signed at all, all content is in the first part.
+    """
+    locations = [index for index, part in enumerate(parts) if part.is_of_body]
+    if not locations:
+        return compile_content(parts), compile_content(())
+    index = locations[0]
+    if len(locations) > 1 or parts[index].source != "body":
+        return None
+    return compile_content(parts[:index]), compile_content(parts[index + 1 :])
+
+
+def _compile_part(part: ContentPart) -> PieceReader:
+    name = part.value
+    match part.source:
+        case "text":
+            text = name.encode()
+            return lambda _request, _timestamp, _id: text
+        case "header":
+            return lambda request, _timestamp, _id: _header(request, name)
+        case "field":
+            return lambda request, _timestamp, _id: json_field(request, name) or b""
+    return _READERS[part.source]
+
+
+def _decoded(url: str) -> bytes:
+    """Percent-decode a URL, except for its encoded question marks."""
+    return b"%3F".join(unquote_to_bytes(part) for part in re.split(rb"%3[Ff]", _encode(url)))
+
+
+def _form(body: bytes) -> bytes:
+    """Return the names and values of a form, sorted by name, repeated ones by value, each pair once."""
+    if len(body) > MAX_FORM_BYTES:
+        raise SignatureError(f"the form is larger than {MAX_FORM_BYTES} bytes", reason="SIGNATURE_MALFORMED")
+    try:  # Latin-1 has a character for each byte; given bytes, `parse_qsl` accepts only ASCII
+        text = body.decode("latin-1")
+        fields = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS, encoding="latin-1")
+    except ValueError:
+        raise SignatureError("the body is not a form, or has too many fields", reason="SIGNATURE_MALFORMED") from None
+    return "".join(name + value for name, value in sorted(set(fields))).encode("latin-1")
+
+
+def _header(request: RequestView, name: str) -> bytes:
+    value = single_header(request.headers, name, kind="SIGNATURE")
+    if value is None:
+        raise SignatureError(f"the signed header {name} is missing", reason="SIGNATURE_MALFORMED")
+    return value
+
+
+_READERS: Final[Mapping[str, PieceReader]] = {
+    "body": lambda request, _timestamp, _id: request.body,
+    "body_crc32": lambda request, _timestamp, _id: str(zlib.crc32(request.body)).encode(),
+    "decoded_url": lambda request, _timestamp, _id: _decoded(request.url),
+    "form": lambda request, _timestamp, _id: _form(request.body),
+    "id": lambda _request, _timestamp, message_id: message_id,
+    "method": lambda request, _timestamp, _id: _encode(request.method),
+    "path": lambda request, _timestamp, _id: _encode(request.path),
+    "timestamp": lambda _request, timestamp, _id: timestamp,
+    "url": lambda request, _timestamp, _id: _encode(request.url),
+}

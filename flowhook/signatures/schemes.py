@@ -16,9 +16,15 @@ from typing_extensions import override
 from flowhook.document.models.credentials import AuthKind, HmacAuth, PublicKeyAuth
 from flowhook.payloads.content_type import parse_content_type
 from flowhook.providers.scheme import ContentPart, FieldLocation, FieldLocations, Scheme, parse_content
-from flowhook.signatures.content import compile_content, split_around_body
 from flowhook.signatures.keys import HmacSignatureKey, SignatureKey, StreamingDigest, TokenSignatureKey, make_keyring
-from flowhook.signatures.request_values import extract_values, parameter_values
+from flowhook.signatures.request_values import (
+    compile_content,
+    describe,
+    extract_values,
+    header_names,
+    parameter_values,
+    split_around_body,
+)
 from flowhook.signatures.timestamps import check_timestamp
 from flowhook.signatures.types import JsonBody, Match, RequestView, SignatureError, Verifier, json_of
 
@@ -272,18 +278,6 @@ def _value(request: RequestView, location: FieldLocation) -> str | None:
     except SignatureError:
         return None
     return (values[0].decode("latin-1") or None) if len(values) == 1 else None
-
-
-def header_names(location: FieldLocation) -> list[str]:
-    if location.kind == "numbered":
-        return [f"{location.name}{number}" for number in range(1, MAX_CANDIDATES + 1)]
-    return [location.name] if location.kind == "header" else []
-
-
-def describe(location: FieldLocation) -> str:
-    """Return a description of a location for operators."""
-    words = {"header": "header", "numbered": "header", "query": "query parameter", "field": "field"}
-    return f"{words.get(location.kind, 'value')} {location.name}{'1' if location.kind == 'numbered' else ''}"
 
 
 def _lower(location: FieldLocation) -> FieldLocation:

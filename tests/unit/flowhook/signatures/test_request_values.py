@@ -18,10 +18,10 @@ from flowhook import limits
 from flowhook.document.models.auth import parse_auth
 from flowhook.signatures import types
 from flowhook.signatures.build import build_verifiers
-from flowhook.signatures.content import MAX_FORM_BYTES
 from flowhook.signatures.public_keys import MAX_ED25519_SIGNATURES
 from flowhook.signatures.request_values import (
     MAX_CREDENTIALS,
+    MAX_FORM_BYTES,
     MAX_PARAMETERS,
     contains_credential,
     credentials_of,

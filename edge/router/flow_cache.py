@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from edge.metrics import EdgeMetrics
 from edge.router.client import FlowName, FoundFlows, RouterClient
 from edge.webhook.compiled_endpoints import FlowEndpoints, KeyRules
-from edge.webhook.key_cache import put_recent
+from edge.webhook.log_limiter import put_recent
 from flowhook import limits
 from flowhook.document.models.webhook import Webhook
 from flowhook.errors import FlowhookError, InternalError, NotFoundError, OutOfRangeError, UnavailableError

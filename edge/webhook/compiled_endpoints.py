@@ -43,16 +43,8 @@ MAX_SENDERS: Final = 10_000  # senders of one URL that have a rate of their own
 
 HOP_BY_HOP: Final = frozenset(
     {
-        "connection",
-        "expect",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
+        *("expect", "te", "trailer", "transfer-encoding", "upgrade"),
     }
 )
 """Fields that apply to a single connection (RFC 9110, section 7.6.1)."""

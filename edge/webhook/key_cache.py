@@ -15,12 +15,12 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Final
 
 import attrs
 
 from edge.webhook.document_fetcher import DocumentFetcher, FetchError
-from edge.webhook.log_limiter import RateLimitedLogger
+from edge.webhook.log_limiter import RateLimitedLogger, put_recent
 from flowhook.signatures.types import KeyedVerifier, KeyRequest, RequestView
 
 FRESH_SECONDS: Final = 600.0  # age after which a document is fetched again
@@ -34,9 +34,6 @@ FETCHES_PER_MINUTE: Final = 30  # fetches of known documents of one publisher; a
 
 
 _Name = tuple[str, bytes]  # identity of a document: its URL, and the body that is posted there
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 @attrs.define(eq=False, repr=False)
@@ -128,10 +125,3 @@ class KeyCache:
         if len(times) == FETCHES_PER_MINUTE and now - times[0] < 60:  # noqa: PLR2004 - a minute
             raise FetchError("too many documents of this publisher were fetched lately")
         times.append(now)
-
-
-def put_recent(table: OrderedDict[K, V], key: K, value: V, most: int) -> K | None:
-    """Put an entry last; if there are more than `most` then, evict the first one, and return its key."""
-    table[key] = value
-    table.move_to_end(key)
-    return table.popitem(last=False)[0] if len(table) > most else None

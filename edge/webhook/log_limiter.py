@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from flowhook.sharing.token_bucket import TokenBucket
 
@@ -20,6 +20,17 @@ FLOW_BURST: Final = 25.0  # rate and burst of the lines about one flow
 PER_SECOND: Final = 50.0
 BURST: Final = 250.0  # rate and burst of all lines
 MAX_FLOWS: Final = 1000  # flows that have a token bucket: those that were used last
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def put_recent(table: OrderedDict[K, V], key: K, value: V, most: int) -> K | None:
+    """Put an entry last; if there are more than `most` then, evict the first one, and return its key."""
+    table[key] = value
+    table.move_to_end(key)
+    return table.popitem(last=False)[0] if len(table) > most else None
 
 
 class _FlowBucket(TokenBucket):
@@ -42,10 +53,8 @@ class PerFlowLimiter:
         now = self._now()
         bucket = self._flows.get(flow_id)
         if bucket is None:
-            bucket = self._flows[flow_id] = _FlowBucket(per_second=FLOW_PER_SECOND, burst=FLOW_BURST, now=now)
-            if len(self._flows) > MAX_FLOWS:
-                self._flows.popitem(last=False)
-        self._flows.move_to_end(flow_id)
+            bucket = _FlowBucket(per_second=FLOW_PER_SECOND, burst=FLOW_BURST, now=now)
+        put_recent(self._flows, flow_id, bucket, MAX_FLOWS)
         if not bucket.take(now) and not self._all.take(now):  # neither has to wait
             return True
         bucket.suppressed += 1

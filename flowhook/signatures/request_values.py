@@ -1,6 +1,6 @@
-"""Reads values of requests: headers, parameters of query strings, fields of JSON bodies; and the content that is signed.
+"""Reads values of requests (headers, parameters of query strings, fields of JSON bodies), and assembles what is signed.
 
-Content is assembled in pieces, without copying the body.
+That is in pieces, without copying the body.
 
 Parameters of query strings, and headers that repeat them, are found whatever the percent-encoding. Source:
 https://url.spec.whatwg.org/#application/x-www-form-urlencoded, which is how senders and flows read them.

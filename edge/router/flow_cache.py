@@ -25,12 +25,12 @@ from pydantic import ValidationError
 
 from edge.metrics import EdgeMetrics
 from edge.router.client import FlowName, FoundFlows, RouterClient
-from edge.webhook.compiled_endpoints import FlowEndpoints, KeyRules
+from edge.webhook.compiled_endpoints import FlowEndpoints
 from edge.webhook.log_limiter import put_recent
 from flowhook import limits
 from flowhook.document.models.webhook import Webhook
 from flowhook.errors import FlowhookError, InternalError, NotFoundError, OutOfRangeError, UnavailableError
-from flowhook.events.keys import order_expression, shaping_expressions
+from flowhook.events.keys import KeyExpressions, order_expression, shaping_expressions
 from flowhook.model import own_urls
 from flowhook.process import logs
 from flowhook.v1.flow_service_pb2 import WatchFlowsResponse
@@ -403,13 +403,9 @@ class FlowCache:
             log.error("a stored flow can't be read", flow=flow_id)  # noqa: TRY400 - the traceback may hold the author's data
             raise InternalError("the flow can't be read", reason="FLOW_UNREADABLE") from None
         execution = definition.get("execution") or {}
-        keys = KeyRules(
-            order_expression(execution),
-            execution.get("search") or {},
-            found.flow.revision,
-            shaping_expressions(execution),
-        )
-        return FlowEndpoints(flow_id, webhook, secrets, revision, keys=keys)
+        shaping = shaping_expressions(execution)
+        keys = KeyExpressions(order_expression(execution), execution.get("search") or {}, shaping=shaping)
+        return FlowEndpoints(flow_id, webhook, secrets, revision, keys=keys, flow_revision=found.flow.revision)
 
     def _remember(self, flow_id: str, endpoints: FlowEndpoints | None) -> None:
         self._named.pop(flow_id, None)

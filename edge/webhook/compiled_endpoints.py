@@ -11,7 +11,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -22,12 +21,11 @@ from edge.webhook.acceptance import CompiledAcceptance
 from edge.webhook.answer_fields import OptionsRequests, compile_fields
 from edge.webhook.configured_responses import ConfiguredResponse, FlowResponse
 from edge.webhook.handshakes import Handshakes
-from edge.webhook.offloaded import BodyQuery
 from flowhook import limits
 from flowhook.document.models.credentials import MtlsAuth
 from flowhook.document.models.webhook import Callback, Webhook
 from flowhook.events.ids import slot_of
-from flowhook.events.keys import Attributes, DedupeKey, OrderKey, SearchAttributes, ShapingExpressions, ShapingKeys
+from flowhook.events.keys import DedupeKey, EventKeys, KeyExpressions
 from flowhook.expressions.paths import PathStep
 from flowhook.model.own_urls import below
 from flowhook.payloads.content_type import parse_content_type
@@ -58,26 +56,15 @@ URLS: Final = frozenset(
 """Fields in which proxies and browsers repeat the URL, and with it a credential that the URL contains."""
 
 
-class KeyRules(NamedTuple):
-    """How the order key, the search attributes and the keys of shaping of a flow's events are computed."""
-
-    order_by: str | None = None  # expression that computes the order key; None: events are not ordered
-    search: Mapping[str, str] = MappingProxyType({})  # paths of the search attributes by name
-    revision: int = 0  # flow revision that defines the rules
-    shaping: Mapping[str, str] = MappingProxyType({})  # expressions of the keys of shaping by name
-
-
-NO_KEYS: Final = KeyRules()
+NO_KEYS: Final = KeyExpressions()
 
 
 class ParsedContent(NamedTuple):
     """The parsed content of a body."""
 
     body: Any  # parsed value without attachments; for a large body, only the parts that the endpoint uses
-    order_key: str | None = None  # order key of a large body; None: to be evaluated from `body`
+    keys: EventKeys | None = None  # of a large body; None: to be evaluated from `body`
     dedupe: str | None = None  # text of the dedupe key of a large body; None: to be evaluated from `body`
-    attributes: Attributes | None = None  # search attributes of a large body; None: to be evaluated from `body`
-    shaping: ShapingKeys | None = None  # keys of shaping of a large body; None: to be evaluated from `body`
 
 
 EMPTY: Final = ParsedContent(None)
@@ -98,7 +85,8 @@ class CompiledEndpoint:
         *,
         callback: str = "",
         one_time: bool = False,
-        keys: KeyRules = NO_KEYS,
+        keys: KeyExpressions = NO_KEYS,
+        flow_revision: int = 0,
         own_host: str = "",
     ) -> None:
         self.flow_id, self.own_host, self.callback, self.one_time = flow_id, own_host, callback, one_time
@@ -138,18 +126,12 @@ class CompiledEndpoint:
         self.response = ConfiguredResponse(webhook.respond)
         # responses of the flow itself, when senders wait for them
         self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
-        # None when events are not ordered, and for callbacks
-        self.order_key = None if keys.order_by is None else OrderKey(keys.order_by)
-        self.search = SearchAttributes(keys.search) if keys.search else None
-        self.shaping = ShapingExpressions(keys.shaping) if keys.shaping else None
-        self.flow_revision = keys.revision  # defines these three
+        self.keys, self.flow_revision = keys, flow_revision  # of the flow that defines them; callbacks have none
         # whether expressions read the event
-        self.needs_view = self.response.needs_view or any((self._dedupe, self.order_key, self.search, self.shaping))
+        self.needs_view = self.response.needs_view or self._dedupe is not None or bool(keys)
         expression = None if self._dedupe is None else dedupe.key
-        # JSON of the parts that are needed of a large body
-        self.wanted = orjson.dumps(
-            BodyQuery(self._selection(), keys.order_by, expression, dict(keys.search), dict(keys.shaping))
-        )
+        # what is needed of a large body, for `parse_large_body`
+        self.wanted = orjson.dumps([self._selection(), expression, keys.order_by, keys.search, keys.shaping])
 
     def _compile_verifiers(self, webhook: Webhook | Callback, secrets: Mapping[str, bytes]) -> None:
         only_one_time = isinstance(webhook, Callback) and webhook.only_one_time
@@ -258,7 +240,14 @@ class FlowEndpoints:
     """The endpoints of one flow."""
 
     def __init__(
-        self, flow_id: str, webhook: Webhook, secrets: Mapping[str, bytes], revision: int, *, keys: KeyRules = NO_KEYS
+        self,
+        flow_id: str,
+        webhook: Webhook,
+        secrets: Mapping[str, bytes],
+        revision: int,
+        *,
+        keys: KeyExpressions = NO_KEYS,
+        flow_revision: int = 0,
     ) -> None:
         self.flow_id = flow_id
         self.revision = revision  # registry revision that these endpoints are at least as new as
@@ -266,7 +255,7 @@ class FlowEndpoints:
         self.own_url = webhook.own_url  # beside `/hook/<flow>`
         host = webhook.host or ""
         # endpoint of the flow's own URL
-        self.own = CompiledEndpoint(flow_id, webhook, secrets, keys=keys, own_host=host)
+        self.own = CompiledEndpoint(flow_id, webhook, secrets, keys=keys, flow_revision=flow_revision, own_host=host)
         self._subpaths = webhook.subpaths
         self._callbacks = {
             name: CompiledEndpoint(flow_id, callback, secrets, callback=name, own_host=host)

@@ -11,8 +11,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -20,8 +19,8 @@ import orjson
 
 from flowhook import limits
 from flowhook.errors import InvalidError
-from flowhook.events.keys import DedupeKey, OrderKey, SearchAttributes, ShapingExpressions
-from flowhook.payloads.parsing import Selection, encode_json, parse, select
+from flowhook.events.keys import DedupeKey, KeyExpressions
+from flowhook.payloads.parsing import encode_json, parse, select
 
 # JSON of the parts of a body that responses, handshakes and delivery IDs read; if it is larger, they read nothing.
 MAX_SELECTED_BYTES: Final = 64 * limits.KIB
@@ -33,32 +32,20 @@ CACHE: Final = 256  # filters and schemas that a process keeps compiled
 MAX_MESSAGE: Final = 500  # characters of what jq says about a filter that fails
 
 
-@dataclass(frozen=True, slots=True)
-class BodyQuery:
-    """The parts that are needed of a body."""
-
-    selection: Selection  # parts of the body to return
-    order_by: str | None  # expression of the order key; None: not needed
-    dedupe: str | None  # expression of the dedupe key; None: not needed
-    search: Mapping[str, str]  # paths of the search attributes by name
-    shaping: Mapping[str, str]  # expressions of the keys of shaping by name
-
-
 def parse_large_body(kind: bytes, wanted: bytes, view: bytes, body: bytes) -> Iterator[bytes]:
-    """Parse a `body` as received; yield its selected part and its keys: for order, dedupe, search and shaping.
+    """Parse a `body` as received; yield its selected part, the text of its dedupe key, and its keys (`EventKeys.pack`).
 
-    `wanted` is JSON of `BodyQuery`, and `view` of the value of `.` without the body; for `kind` see `_parsed`. Raises
-    InvalidError as `parse` does.
+    `wanted` is a JSON array: the `Selection` of the body to return, the expression of the dedupe key, or null, and the
+    expressions of keys (`KeyExpressions`). `view` is JSON of the value of `.` without the body; for `kind` see
+    `_parsed`. Raises InvalidError as `parse` does.
     """
-    query = BodyQuery(**orjson.loads(wanted))
+    selection, dedupe, order_by, search, shaping = orjson.loads(wanted)
     content = _parsed(kind, body)
-    selected = encode_json(select(content, query.selection))
+    selected = encode_json(select(content, selection))
     yield selected if len(selected) <= MAX_SELECTED_BYTES else b"null"
     seen: dict[str, Any] = {**orjson.loads(view), "body": content}
-    yield b"" if query.order_by is None else OrderKey(query.order_by).of_view(seen).encode()
-    yield b"" if query.dedupe is None else DedupeKey(query.dedupe).of_view(seen).encode("utf-8", "replace")
-    yield orjson.dumps(SearchAttributes(query.search).of_view(seen))
-    yield ShapingExpressions(query.shaping).of_view(seen).pack().encode() if query.shaping else b""
+    yield b"" if dedupe is None else DedupeKey(dedupe).of_view(seen).encode("utf-8", "replace")
+    yield from KeyExpressions(order_by, search, shaping=shaping).of_view(seen).pack()
 
 
 def _parsed(kind: bytes, body: bytes) -> Any:

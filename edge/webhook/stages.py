@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import orjson
@@ -27,7 +27,7 @@ from edge.webhook.offloaded import parse_large_body
 from flowhook import limits
 from flowhook.document.models.webhook import BODYLESS_METHODS
 from flowhook.events import ids
-from flowhook.events.keys import ShapingKeys
+from flowhook.events.keys import EventKeys
 from flowhook.events.workflow_input import webhook_view
 from flowhook.http.forwarded import Address, TrustedProxies
 from flowhook.model import Event, events
@@ -52,6 +52,8 @@ from flowhook.signatures.types import (
 )
 from flowhook.v1 import envelope_pb2
 from flowhook.wire.convert import event_to_proto
+
+_NO_KEYS: Final = EventKeys()
 
 
 class RequestViews:
@@ -145,25 +147,19 @@ def event_message(
     """Return an event for the router, with its keys and search attributes; and the value of `.` if it is needed."""
     endpoint = delivery.endpoint
     view = webhook_view(event, content.body) if endpoint.needs_view else None
-    key = endpoint.dedupe_key(delivery.verified, delivery.request, view, content)
+    dedupe_key = endpoint.dedupe_key(delivery.verified, delivery.request, view, content)
     message = event_to_proto(event, encode_head=True)
-    if key:
-        message.dedupe_key = key
-    # set even when it is empty, so that the router need not evaluate it
-    if endpoint.order_key is None:
-        message.order_key = ""
-    else:
-        message.order_key = endpoint.order_key.of_view(view) if content.order_key is None else content.order_key
+    if dedupe_key:
+        message.dedupe_key = dedupe_key
+    keys = content.keys or (endpoint.keys.of_view(view) if endpoint.keys else _NO_KEYS)
+    message.order_key = keys.order_key  # set even when it is empty, so that the router need not evaluate it
     message.flow_revision = endpoint.flow_revision
-    if endpoint.search is not None:
-        found = endpoint.search.of_view(view) if content.attributes is None else content.attributes
-        for name, value in found:
-            message.attributes.add(name=name, value=value)
-    if endpoint.shaping is not None:
-        keys = endpoint.shaping.of_view(view) if content.shaping is None else content.shaping
+    for name, value in keys.attributes:
+        message.attributes.add(name=name, value=value)
+    if keys.shaping is not None:
         message.shaping.SetInParent()
         made = message.shaping
-        made.rate, made.concurrency, made.priority, made.group = keys[:4]
+        made.rate, made.concurrency, made.priority, made.group = keys.shaping[:4]
     return message, view
 
 
@@ -245,7 +241,7 @@ class Stages:
         flow_id, acceptance = delivery.endpoint.flow_id, delivery.endpoint.acceptance
         if acceptance is None:
             return None
-        if content.attributes is None:  # what was parsed is here
+        if content.keys is None:  # what was parsed is here
             return await self._acceptance.check(flow_id, acceptance, webhook_view(event, content.body))
         view = orjson.dumps(webhook_view(event, None))
         body = delivery.request.body
@@ -253,7 +249,7 @@ class Stages:
 
     async def _parse_apart(self, delivery: Delivery, event: Event) -> ParsedContent:
         endpoint = delivery.endpoint
-        selected, order_key, dedupe, attributes, shaping = await self._offload.run(
+        selected, dedupe, *keys = await self._offload.run(
             endpoint.flow_id,
             parse_large_body,
             _kind(delivery),
@@ -261,9 +257,7 @@ class Stages:
             orjson.dumps(webhook_view(event, None)),
             delivery.request.body,
         )
-        found = tuple((name, value) for name, value in orjson.loads(attributes))
-        keys = ShapingKeys.unpack(shaping) if shaping else None
-        return ParsedContent(orjson.loads(selected), order_key.decode(), dedupe.decode(), found, keys)
+        return ParsedContent(orjson.loads(selected), EventKeys.unpack(keys), dedupe.decode())
 
 
 def _kind(delivery: Delivery) -> bytes:

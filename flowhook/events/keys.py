@@ -12,7 +12,7 @@ that is not of the subset that runs outside the runner (`flowhook.expressions.pa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -202,6 +202,17 @@ class EventKeys(NamedTuple):
     order_key: str = ""
     attributes: Attributes = ()
     shaping: ShapingKeys | None = None  # None: its flow has no keys of shaping
+
+    def pack(self) -> tuple[bytes, bytes, bytes]:
+        """Return them as bytes, to be passed between processes."""
+        shaping = b"" if self.shaping is None else self.shaping.pack().encode()
+        return self.order_key.encode(), orjson.dumps(self.attributes), shaping
+
+    @classmethod
+    def unpack(cls, packed: Sequence[bytes]) -> EventKeys:
+        order_key, attributes, shaping = packed
+        found = tuple((name, value) for name, value in orjson.loads(attributes))
+        return cls(order_key.decode(), found, ShapingKeys.unpack(shaping) if shaping else None)
 
 
 class KeyExpressions:

@@ -21,7 +21,7 @@ from flowhook.document.loader import FlowDocument, load_definition, parse
 from flowhook.document.named_secrets import names_of, secret_paths
 from flowhook.errors import Fault, InvalidError, InvalidFlowError
 from flowhook.events import cloud_events
-from flowhook.events.keys import EventKeys, KeyExpressions, ShapingKeys
+from flowhook.events.keys import EventKeys, KeyExpressions
 from flowhook.events.workflow_input import admission_view, webhook_view
 from flowhook.model import Event
 from flowhook.payloads.parsing import parse as parse_body
@@ -69,7 +69,7 @@ class InputParser:
             return _keys_of(event, expressions)
         arguments = _pack_expressions(expressions), convert.event_to_bytes(event)
         try:
-            return _unpack_keys(await self._offload.run(event.flow_id, read_keys, *arguments))
+            return EventKeys.unpack(await self._offload.run(event.flow_id, read_keys, *arguments))
         except TooCostlyError as error:
             log.warning(
                 "event too costly to parse; it runs without order key, search attributes and keys of shaping",
@@ -88,7 +88,7 @@ class InputParser:
         if _is_small(event):
             return _checked(event, expressions)
         arguments = _pack_expressions(expressions), convert.event_to_bytes(event)
-        return _unpack_keys(await self._offload.run(event.flow_id, read_checked, *arguments))
+        return EventKeys.unpack(await self._offload.run(event.flow_id, read_checked, *arguments))
 
     async def check_json(self, flow_id: str, text: bytes, what: str) -> None:
         """Check that a text is JSON; `what` names it in the error (`BODY_INVALID`)."""
@@ -169,12 +169,6 @@ def _pack_expressions(expressions: KeyExpressions) -> bytes:
     return orjson.dumps([*keys, expressions.webhook, expressions.raw])
 
 
-def _unpack_keys(packed: Sequence[bytes]) -> EventKeys:
-    order_key, attributes, shaping = packed
-    found = tuple((name, value) for name, value in orjson.loads(attributes))
-    return EventKeys(order_key.decode(), found, ShapingKeys.unpack(shaping) if shaping else None)
-
-
 def _parse_json(text: bytes, what: str) -> None:
     try:
         orjson.loads(text)
@@ -191,12 +185,12 @@ _FAULTS = b"faults"
 
 def read_keys(expressions: bytes, event: bytes) -> Iterator[bytes]:
     """Yield the order key of a serialized event, its search attributes as JSON, and its keys of shaping, if any."""
-    yield from _pack_keys(_keys_of(convert.event_from_bytes(event), _unpack_expressions(expressions)))
+    yield from _keys_of(convert.event_from_bytes(event), _unpack_expressions(expressions)).pack()
 
 
 def read_checked(expressions: bytes, event: bytes) -> Iterator[bytes]:
     """Check the body of a serialized event against its Content-Type; yield what `read_keys` does."""
-    yield from _pack_keys(_checked(convert.event_from_bytes(event), _unpack_expressions(expressions)))
+    yield from _checked(convert.event_from_bytes(event), _unpack_expressions(expressions)).pack()
 
 
 def read_json(what: bytes, text: bytes) -> Iterator[bytes]:
@@ -240,8 +234,3 @@ def read_document(file: bytes, functions: bytes, reachable: bytes, source: bytes
 def _unpack_expressions(packed: bytes) -> KeyExpressions:
     order_by, search, shaping, webhook, raw = orjson.loads(packed)
     return KeyExpressions(order_by, search, shaping=shaping, webhook=webhook, raw=raw)
-
-
-def _pack_keys(keys: EventKeys) -> tuple[bytes, bytes, bytes]:
-    shaping = b"" if keys.shaping is None else keys.shaping.pack().encode()
-    return keys.order_key.encode(), orjson.dumps(keys.attributes), shaping

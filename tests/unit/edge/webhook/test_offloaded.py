@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from edge.webhook.offloaded import MAX_SELECTED_BYTES, BodyQuery, parse_large_body
+from edge.webhook.offloaded import MAX_SELECTED_BYTES, parse_large_body
 from flowhook.errors import InvalidError
 from flowhook.events.keys import ShapingKeys
 from flowhook.payloads.parsing import selection_of
@@ -15,11 +15,11 @@ VIEW = {"id": "evt_1", "headers": {"x": "north"}, "body": None}
 
 def read(body, *, selection=None, kind="application/json", headers=(), **wanted):
     wanted = {"order_by": None, "dedupe": None, "search": {}, "shaping": {}, **wanted}
-    query = orjson.dumps(BodyQuery(selection, **wanted))
-    selected, *keys, shaped = parse_large_body(
+    query = orjson.dumps([selection, *(wanted[name] for name in ("dedupe", "order_by", "search", "shaping"))])
+    selected, dedupe, order_key, attributes, shaped = parse_large_body(
         orjson.dumps([kind, headers, 10_000_000]), query, orjson.dumps(VIEW), body
     )
-    made = orjson.loads(selected), *(key.decode() for key in keys)
+    made = orjson.loads(selected), *(key.decode() for key in (order_key, dedupe, attributes))
     return (*made, ShapingKeys.unpack(shaped)) if wanted["shaping"] else made
 
 

@@ -197,20 +197,12 @@ def _fill_checkpoint(message: pb.Checkpoint, checkpoint: m.Checkpoint) -> None:
         message.history = history
 
 
-def _checkpoint(message: pb.Checkpoint) -> m.Checkpoint:
-    entry = entry_from_proto(message.entry) if message.HasField("entry") else None
-    reply = message.reply.SerializeToString() if message.HasField("reply") else None
-    events = _events(message.events) if message.events else ()
+def _checkpoint(item: pb.Checkpoint) -> m.Checkpoint:
+    entry = entry_from_proto(item.entry) if item.HasField("entry") else None
+    reply = item.reply.SerializeToString() if item.HasField("reply") else None
+    events = _events(item.events) if item.events else ()
     return m.Checkpoint(
-        message.lease,
-        message.index,
-        entry,
-        message.compacts,
-        reply,
-        message.consumed,
-        events,
-        message.number,
-        message.history,
+        item.lease, item.index, entry, item.compacts, reply, item.consumed, events, item.number, item.history
     )
 
 

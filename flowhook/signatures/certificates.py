@@ -17,7 +17,8 @@ from typing_extensions import override
 
 from flowhook.document.models.auth import AwsSnsAuth, PaypalAuth
 from flowhook.providers.table import AWS_SNS_HOST
-from flowhook.signatures.public_keys import MAX_SIGNATURE_BYTES, decode_text, verifies
+from flowhook.signatures.keys import decode_text
+from flowhook.signatures.public_keys import MAX_SIGNATURE_BYTES, verifies
 from flowhook.signatures.request_values import required_header, single_header
 from flowhook.signatures.timestamps import check_timestamp
 from flowhook.signatures.types import (

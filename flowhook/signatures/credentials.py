@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import binascii
 import hmac
 import re
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final, Literal, NamedTuple
@@ -17,7 +16,7 @@ from flowhook.document.models.credentials import ApiKeyAuth, AuthKind, BasicAuth
 from flowhook.errors import InvalidError
 from flowhook.providers import PROVIDERS
 from flowhook.providers.scheme import FieldLocation
-from flowhook.signatures.keys import make_keyring, plaintext_secret, secret_digest
+from flowhook.signatures.keys import decode_text, make_keyring, plaintext_secret, secret_digest
 from flowhook.signatures.request_values import describe, extract_values, header_names, required_header
 from flowhook.signatures.types import Match, RequestView, SignatureError, Verifier
 
@@ -136,7 +135,7 @@ class BasicVerifier(IdempotencyKeyVerifier):
         if not keyring.entries:
             raise keyring.refusal("", "")
         match = _CREDENTIALS.fullmatch(required_header(request.headers, "authorization", kind="CREDENTIALS"))
-        token = _decoded(match[1]) if match else None
+        token = decode_text(match[1], "base64") if match else None
         if token is None:
             raise SignatureError(
                 "header authorization does not contain Basic credentials (RFC 7617)", reason="CREDENTIALS_MALFORMED"
@@ -154,14 +153,6 @@ def authorization_header(auth: BasicAuth, secrets: Mapping[str, bytes]) -> list[
     """Return the sender's header; InvalidError: secret not set (`SECRET_NOT_SET`) or a hash (`CANNOT_SIGN`)."""
     _, password = plaintext_secret(auth, secrets)
     return [("Authorization", f"Basic {b64encode(auth.username.encode() + b':' + password).decode()}")]
-
-
-def _decoded(text: bytes) -> bytes | None:
-    """Decode base64 that was sent without its padding; None if it is not base64."""
-    try:
-        return b64decode(text + b"=" * (-len(text) % 4), validate=True)
-    except binascii.Error:
-        return None
 
 
 class MtlsVerifier(Verifier):

@@ -21,6 +21,7 @@ import re
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain, islice
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -33,7 +34,7 @@ from flowhook.errors import InvalidError
 from flowhook.payloads.content_encoding import decompress
 from flowhook.signatures.build import build_verifiers
 from flowhook.signatures.credentials import NoAuthVerifier
-from flowhook.signatures.keys import ENCODERS
+from flowhook.signatures.keys import ENCODERS, decode_text
 from flowhook.signatures.types import RequestView, SignatureError, Verifier
 
 MAX_BODY_BYTES: Final = 256 * limits.KIB  # largest body of which variants are tried
@@ -97,11 +98,8 @@ def _digest(text: bytes) -> tuple[str, bytes]:
     """Return the encoding of a digest and its bytes, empty if it is none."""
     if _HEX.fullmatch(text):
         return "hex", bytes.fromhex(text.decode())
-    if _BASE64.fullmatch(text):
-        with suppress(binascii.Error):
-            text = text.rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
-            return "base64", b64decode(text + b"=" * (-len(text) % 4))
-    return "", b""
+    digest = decode_text(text.translate(bytes.maketrans(b"-_", b"+/")), "base64") if _BASE64.fullmatch(text) else None
+    return ("base64", digest) if digest else ("", b"")
 
 
 def body_variants(request: RequestView) -> Iterator[tuple[str, bytes]]:
@@ -140,7 +138,8 @@ def _rewritten_json(body: bytes) -> Iterator[tuple[str, bytes]]:
         return
     for form, write in _WRITERS:
         try:
-            text = write(value)
+            written = write(value)
+            text = written.encode() if isinstance(written, str) else written
         except (TypeError, ValueError):
             continue
         yield f"it passes with its JSON {form}: a proxy parsed it and wrote it again; forward bodies unchanged", text
@@ -151,20 +150,15 @@ def _is_deeper(value: Any, depth: int) -> bool:
     return any(depth == 0 or _is_deeper(member, depth - 1) for member in members)
 
 
-_WRITERS: Final[tuple[tuple[str, Callable[[Any], bytes]], ...]] = (
+_COMPACT: Final = (",", ":")
+_WRITERS: Final[tuple[tuple[str, Callable[[Any], bytes | str]], ...]] = (
     ("without spaces", orjson.dumps),
-    ("with spaces, and escapes for what is not ASCII", lambda value: json.dumps(value).encode()),
-    ("with spaces", lambda value: json.dumps(value, ensure_ascii=False).encode()),
-    (
-        "without spaces, and with escapes for what is not ASCII",
-        lambda value: json.dumps(value, separators=(",", ":")).encode(),
-    ),
-    (
-        "without spaces, in the order of its keys",
-        lambda value: json.dumps(value, separators=(",", ":"), sort_keys=True).encode(),
-    ),
-    ("indented by 2", lambda value: json.dumps(value, indent=2).encode()),
-    ("indented by 4", lambda value: json.dumps(value, indent=4).encode()),
+    ("with spaces, and escapes for what is not ASCII", json.dumps),
+    ("with spaces", partial(json.dumps, ensure_ascii=False)),
+    ("without spaces, and with escapes for what is not ASCII", partial(json.dumps, separators=_COMPACT)),
+    ("without spaces, in the order of its keys", partial(json.dumps, separators=_COMPACT, sort_keys=True)),
+    ("indented by 2", partial(json.dumps, indent=2)),
+    ("indented by 4", partial(json.dumps, indent=4)),
     ("without spaces, and with escaped slashes", lambda value: orjson.dumps(value).replace(b"/", b"\\/")),
 )
 """Common serialisations of JSON, described."""

@@ -10,7 +10,7 @@ import binascii
 import hmac
 import re
 from abc import ABC, abstractmethod
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
 from binascii import hexlify
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from flowhook.document.models.credentials import AuthKind
 from flowhook.errors import InvalidError
-from flowhook.providers.scheme import Scheme
+from flowhook.providers.scheme import EncodingName, Scheme
 from flowhook.signatures.request_values import Chunks
 from flowhook.signatures.types import SignatureError
 
@@ -134,6 +134,17 @@ def first_secret(kind: AuthKind, secrets: Mapping[str, bytes]) -> tuple[str, byt
         if secrets.get(name):
             return name, secrets[name]
     raise InvalidError(f"secret {' or '.join(kind.secret_names)} is not set", reason="SECRET_NOT_SET")
+
+
+def decode_text(text: bytes, encoding: EncodingName) -> bytes | None:
+    """Decode bytes that were sent as text, with or without padding; None if the encoding is invalid."""
+    try:
+        if encoding == "hex":
+            return binascii.unhexlify(text)
+        padded = text.rstrip(b"=") + b"=" * (-len(text.rstrip(b"=")) % 4)
+        return b64decode(padded, validate=True) if encoding == "base64" else urlsafe_b64decode(padded)
+    except (binascii.Error, ValueError):
+        return None
 
 
 _ALPHABETS: Final = {

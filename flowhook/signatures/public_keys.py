@@ -5,8 +5,6 @@ It is a module of its own, imported for the first such key: `cryptography` is la
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode, urlsafe_b64decode
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 from typing_extensions import override
 
-from flowhook.providers.scheme import Algorithm, EncodingName, Scheme, SignatureMethod
-from flowhook.signatures.keys import SignatureKey, StreamingDigest
+from flowhook.providers.scheme import Algorithm, Scheme, SignatureMethod
+from flowhook.signatures.keys import SignatureKey, StreamingDigest, decode_text
 from flowhook.signatures.request_values import Chunks
 
 MAX_SIGNATURE_BYTES: Final = 1024  # longest signature that a public key verifies: RSA with 8192 bits
@@ -109,17 +107,6 @@ def load_public_key(text: bytes, method: SignatureMethod) -> PublicKey:
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < _MIN_RSA_BITS:
         raise ValueError(f"has less than {_MIN_RSA_BITS} bits")
     return key
-
-
-def decode_text(text: bytes, encoding: EncodingName) -> bytes | None:
-    """Decode bytes that were sent as text, with or without padding; None if the encoding is invalid."""
-    try:
-        if encoding == "hex":
-            return binascii.unhexlify(text)
-        padded = text.rstrip(b"=") + b"=" * (-len(text.rstrip(b"=")) % 4)
-        return b64decode(padded, validate=True) if encoding == "base64" else urlsafe_b64decode(padded)
-    except (binascii.Error, ValueError):
-        return None
 
 
 def verifies(verify: object, *arguments: object) -> bool:

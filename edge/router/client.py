@@ -39,7 +39,9 @@ from flowhook.wire.mapping import from_proto
 T = TypeVar("T")
 
 UploadCall = grpc.aio.StreamUnaryCall[ingest_pb.UploadBodyRequest, ingest_pb.UploadBodyResponse]
-EventCall = grpc.aio.StreamStreamCall[ingest_pb.StreamEventsRequest, ingest_pb.StreamEventsResponse]
+_Request = ingest_pb.StreamEventsRequest
+_Answer = asyncio.Future[ingest_pb.StreamEventsResponse]
+EventCall = grpc.aio.StreamStreamCall[_Request, ingest_pb.StreamEventsResponse]
 
 Verify = Callable[[rejection_pb.AttachVerifierResponse], Awaitable[rejection_pb.AttachVerifierRequest]]
 """Verifies a request and returns the answer, whose `verification_id` it may leave empty. Never raises."""
@@ -136,7 +138,7 @@ class _OpenCall:
 
     call: EventCall
     # of the requests that were sent, in their order
-    unanswered: deque[asyncio.Future[ingest_pb.StreamEventsResponse]] = attrs.field(init=False, factory=deque)
+    unanswered: deque[_Answer] = attrs.field(init=False, factory=deque)
 
 
 class EventStream:
@@ -148,12 +150,12 @@ class EventStream:
         self._reading: set[asyncio.Task[None]] = set()
         self._writing = asyncio.Lock()  # gRPC takes one message of a call at a time
 
-    async def send(self, request: ingest_pb.StreamEventsRequest, seconds: float) -> ingest_pb.StreamEventsResponse:
+    async def send(self, request: _Request, seconds: float) -> ingest_pb.StreamEventsResponse:
         """Send a request, and return its response; may raise any FlowhookError.
 
         If it takes longer than `seconds`, the call is ended, so that none waits for a router that is stuck.
         """
-        answer: asyncio.Future[ingest_pb.StreamEventsResponse] = asyncio.get_running_loop().create_future()
+        answer: _Answer = asyncio.get_running_loop().create_future()
         opened = None
         try:
             async with asyncio.timeout(seconds):
@@ -168,12 +170,7 @@ class EventStream:
                 self._end(opened, error)
             raise error from None
 
-    async def _write(
-        self,
-        opened: _OpenCall,
-        request: ingest_pb.StreamEventsRequest,
-        answer: asyncio.Future[ingest_pb.StreamEventsResponse],
-    ) -> None:
+    async def _write(self, opened: _OpenCall, request: _Request, answer: _Answer) -> None:
         try:
             await opened.call.write(request)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -246,7 +243,7 @@ class RouterClient:
         """Store events; return one result per event, in order."""
         # callbacks may take the router long, and must keep no other event waiting
         stream = self._callbacks if events[0].callback else self._events
-        request = ingest_pb.StreamEventsRequest()
+        request = _Request()
         request.events.extend(events)  # half the time of an argument of the constructor
         return (await stream.send(request, seconds)).results
 

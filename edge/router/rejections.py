@@ -134,16 +134,12 @@ class RejectionReporter:
             query=_printable(names),
             headers=headers_to_proto(list(_shown(endpoint, head))),
             body_size=len(body) if body else head.length,
-            body=body[:MAX_BODY_BYTES] if stores_body else b"",
+            body=body[:MAX_BODY_BYTES] if stores_body and outcome is RequestOutcome.REFUSED else b"",
             suppressed=limiter.pop_suppressed(endpoint.flow_id),
-            acceptability=_acceptability(endpoint, head, response, body, stores_body=stores_body),
+            acceptability=_acceptability(delivery, outcome, response, stores_body=stores_body),
             outcome=enum_to_proto(outcome, RequestOutcomeMessage),
             execution_id=delivery.execution_id,
         )
-        if outcome is not RequestOutcome.REFUSED:
-            rejection.acceptability = Rejection.ACCEPTABILITY_NOT_REFUSED
-            rejection.body = b""
-
         if rejection.acceptability == Rejection.ACCEPTABILITY_ACCEPTABLE:
             rejection.original.CopyFrom(_original(head, peer))
         room = self._suspects < MAX_DIAGNOSES and self._suspect_bytes + len(body) <= MAX_DIAGNOSED_BYTES
@@ -205,9 +201,12 @@ def _outcome(response: Response) -> RequestOutcome:
 
 
 def _acceptability(
-    endpoint: CompiledEndpoint, head: Head, response: Response, body: bytes, *, stores_body: bool
+    delivery: Delivery, outcome: RequestOutcome, response: Response, *, stores_body: bool
 ) -> Rejection.Acceptability:
     """Return whether a request can be accepted once the flow or a secret is corrected."""
+    endpoint, head, body = delivery.endpoint, delivery.head, delivery.request.body
+    if outcome is not RequestOutcome.REFUSED:
+        return Rejection.ACCEPTABILITY_NOT_REFUSED
     if response.status != HTTPStatus.UNAUTHORIZED and response.reason not in STORED:
         return Rejection.ACCEPTABILITY_NOT_AUTHENTICATION
     if endpoint.one_time:

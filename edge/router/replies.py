@@ -39,6 +39,8 @@ REFUSED: Final = frozenset(
 )
 """Reasons of the router that are returned to the sender at once, without a retry."""
 
+# answers at a limit: of one's share, and of all
+_FULL: Final = {ExhaustedError: responses.SHARE_HELD, UnavailableError: responses.TOO_MANY_HELD}
 _AGAIN: Final = (UnavailableError, ConflictError, InternalError)
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.~-]{1,128}")
 _NOT_ALLOWED: Final = responses.method_not_allowed(("GET",))
@@ -86,10 +88,8 @@ class SyncReplies:
             try:
                 seats.enter_context(self._of_flow.acquire(Principal("flow", event.flow_id)))
                 seats.enter_context(self._of_sender.acquire(sender))
-            except ExhaustedError:
-                return responses.SHARE_HELD
-            except UnavailableError:
-                return responses.TOO_MANY_HELD
+            except tuple(_FULL) as error:
+                return _FULL[type(error)]
             return await self._hold(event, response, accepted)
 
     async def _hold(self, event: Event, response: FlowResponse, accepted: Callable[[str], None]) -> Response:
@@ -140,10 +140,8 @@ class SyncReplies:
             return responses.REPLY_NOT_FOUND
         try:
             seat = self._fetches.acquire(sender)
-        except ExhaustedError:
-            return responses.SHARE_HELD
-        except UnavailableError:
-            return responses.TOO_MANY_HELD
+        except tuple(_FULL) as error:
+            return _FULL[type(error)]
         with seat:
             try:
                 answered = await self._router.get_reply(token, self._router_timeout)

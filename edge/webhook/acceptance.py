@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
@@ -61,11 +61,13 @@ _CAUSES: Final = {
 }
 
 
-class Refusal(NamedTuple):
-    """The answer to a request that is not accepted, and why, for operators."""
+class Refused(Exception):  # noqa: N818 - carries a response, not an error
+    """The request is refused with a response. `error` is what operators learn of the cause, if that is more."""
 
-    response: Response
-    error: FlowhookError
+    def __init__(self, response: Response, error: FlowhookError | None = None) -> None:
+        super().__init__(response.status, response.reason)
+        self.response = response
+        self.error = error
 
 
 class CompiledAcceptance:
@@ -78,7 +80,7 @@ class CompiledAcceptance:
         # the same without the filter; None: there is no schema
         self.schema_alone = None if schema is None else orjson.dumps([None, schema])
         # of decisions that may be quick: one at a time, so that the next ones know it if one is not
-        self._turn = asyncio.Lock()
+        self.turn = asyncio.Lock()
         self.waiting = self.waiting_bytes = 0  # decisions that wait for their turn, and bytes that they are about
         self._slow_seconds = SLOW_SECONDS / 2
         self._slow_until = 0.0  # by the monotonic clock
@@ -108,10 +110,8 @@ class CompiledAcceptance:
             return None
         return value is not None and value is not False
 
-    def refusal(self, verdict: Verdict) -> Refusal | None:
+    def refusal(self, verdict: Verdict) -> Refused:
         reason = verdict.reason
-        if not reason:
-            return None
         if reason == FILTERED:
             response = self._filtered
         elif reason == SCHEMA_VIOLATED:
@@ -124,10 +124,10 @@ class CompiledAcceptance:
         else:
             response = responses.FILTER_FAILED if reason == FILTER_FAILED else responses.ACCEPT_TOO_COSTLY
             reason = response.reason
-        return Refusal(response, InvalidError(verdict.detail or _CAUSES[reason], reason=reason))
+        return Refused(response, InvalidError(verdict.detail or _CAUSES[reason], reason=reason))
 
     @asynccontextmanager
-    async def turn(self, size: int) -> AsyncIterator[None]:
+    async def wait_turn(self, size: int) -> AsyncIterator[None]:
         """Wait for the turn of a decision about so many bytes; ExhaustedError: too many wait, or for too long."""
         if self.waiting >= MAX_WAITING or self.waiting_bytes + size > MAX_WAITING_BYTES:
             raise ExhaustedError("too many decisions are waiting", reason="OVERLOADED")
@@ -135,7 +135,7 @@ class CompiledAcceptance:
         self.waiting_bytes += size
         try:
             async with asyncio.timeout(WAIT_SECONDS):
-                await self._turn.acquire()
+                await self.turn.acquire()
         except TimeoutError:
             raise ExhaustedError("too many decisions are waiting", reason="OVERLOADED") from None
         finally:
@@ -144,7 +144,7 @@ class CompiledAcceptance:
         try:
             yield
         finally:
-            self._turn.release()
+            self.turn.release()
 
 
 class AcceptanceChecks:
@@ -157,47 +157,51 @@ class AcceptanceChecks:
         self._large = Offload("deciding what flows accept of large bodies", imports=imports)
         self._slow = Offload("deciding what slow flows accept", imports=imports, shared=one)
 
-    async def check(self, flow_id: str, acceptance: CompiledAcceptance, view: dict[str, Any]) -> Refusal | None:
-        """Decide about a small request, given the value of `.`; ExhaustedError: too many of the flow wait."""
+    async def check(self, flow_id: str, acceptance: CompiledAcceptance, view: dict[str, Any]) -> None:
+        """Decide about a small request, given the value of `.`.
+
+        Raises:
+            Refused: the flow does not want it, or that can't be decided.
+            ExhaustedError: too many of the flow wait.
+        """
         passes = acceptance.decide_plain(view)
         if passes is False:
-            return acceptance.refusal(Verdict(FILTERED))
+            raise acceptance.refusal(Verdict(FILTERED))
         if passes and acceptance.schema_alone is None:
-            return None
+            return
         conditions = (acceptance.schema_alone if passes else None) or acceptance.conditions
         text = encode_json(view)
         if not acceptance.is_slow:
-            async with acceptance.turn(len(text)):
+            async with acceptance.wait_turn(len(text)):
                 if not acceptance.is_slow:
                     with contextlib.suppress(TooCostlyError):
-                        return await self._decided(flow_id, acceptance, self._small, QUICK, conditions, text)
+                        await self._decide(flow_id, acceptance, self._small, QUICK, conditions, text)
+                        return
                     acceptance.took(math.inf)
-        return await self._bounded(flow_id, acceptance, self._slow, SLOW, conditions, text)
+        await self._decide_within_bounds(flow_id, acceptance, self._slow, SLOW, conditions, text)
 
     async def check_unparsed(
         self, flow_id: str, acceptance: CompiledAcceptance, kind: bytes, view: bytes, body: bytes
-    ) -> Refusal | None:
+    ) -> None:
         """Do the same for a large or compressed body; see `decide`, whose InvalidError may be raised too."""
         offload, pace = (self._slow, SLOW) if acceptance.is_slow else (self._large, STEADY)
-        return await self._bounded(flow_id, acceptance, offload, pace, acceptance.conditions, view, kind, body)
+        await self._decide_within_bounds(flow_id, acceptance, offload, pace, acceptance.conditions, view, kind, body)
 
-    async def _bounded(
+    async def _decide_within_bounds(
         self, flow_id: str, acceptance: CompiledAcceptance, offload: Offload, *parts: bytes
-    ) -> Refusal | None:
-        """Do as `_decided` does, and refuse what takes too long."""
+    ) -> None:
         try:
-            return await self._decided(flow_id, acceptance, offload, *parts)
+            await self._decide(flow_id, acceptance, offload, *parts)
         except TooCostlyError:
             acceptance.took(math.inf)
-            return acceptance.refusal(Verdict(TOO_COSTLY))
+            raise acceptance.refusal(Verdict(TOO_COSTLY)) from None
 
-    async def _decided(
-        self, flow_id: str, acceptance: CompiledAcceptance, offload: Offload, *parts: bytes
-    ) -> Refusal | None:
+    async def _decide(self, flow_id: str, acceptance: CompiledAcceptance, offload: Offload, *parts: bytes) -> None:
         (answer,) = await offload.run(flow_id, decide, *parts)
         verdict = Verdict(*orjson.loads(answer))
         acceptance.took(verdict.cpu_ns)
-        return acceptance.refusal(verdict)
+        if verdict.reason:
+            raise acceptance.refusal(verdict)
 
     async def aclose(self) -> None:
         for offload in (self._small, self._large, self._slow):

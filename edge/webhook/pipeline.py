@@ -33,7 +33,7 @@ from edge.router.ingest import IngestBatcher, IngestUnavailableError
 from edge.router.rejections import MAX_BODY_BYTES, RejectionReporter
 from edge.router.replies import PREFIX as REPLIES
 from edge.router.replies import REFUSED, SyncReplies
-from edge.webhook.acceptance import DECIDED, FILTERED
+from edge.webhook.acceptance import DECIDED, FILTERED, Refused
 from edge.webhook.compiled_endpoints import HOOKS, CompiledEndpoint, ParsedContent
 from edge.webhook.document_fetcher import DocumentFetcher, FetchError
 from edge.webhook.handshakes import DONE, FetchUrl
@@ -45,7 +45,6 @@ from edge.webhook.stages import (
     answer_by_head,
     build_event,
     event_message,
-    most_specific,
 )
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError
@@ -53,7 +52,7 @@ from flowhook.http.forwarded import Address
 from flowhook.model import Event
 from flowhook.model.rejections import TEST_TRACE, RequestOutcome
 from flowhook.sharing.limit import network_of
-from flowhook.signatures.types import Match, Outcome, SignatureError, first_match
+from flowhook.signatures.types import Match, Outcome, SignatureError, first_match, most_specific
 from flowhook.tracing.context import trace_id_of
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
 from flowhook.wire.status import THROTTLED, failure_to_proto
@@ -68,21 +67,15 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_.~-]{1,128}")
 HOOK_ROUTE: Final = "/hook/{flow}"  # of URLs of flows' own, too
 REPLY_ROUTE: Final = "/replies/{token}"
 
-_OF_CALLBACKS: Final = {  # by the router's reasons
+_BY_REASON: Final = {  # of the router
+    "FLOW_NOT_FOUND": responses.FLOW_NOT_FOUND,
     "CALLBACK_NOT_FOUND": responses.CALLBACK_NOT_FOUND,
     "CALLBACK_GONE": responses.CALLBACK_GONE,
     "CALLBACK_AMBIGUOUS": responses.CALLBACK_AMBIGUOUS,
     "CALLBACK_TOO_LARGE": responses.CALLBACK_TOO_LARGE,
+    "TOO_MANY_WAITERS": responses.TOO_MANY_HELD,
+    "WAITERS_FULL": responses.TOO_MANY_HELD,
 }
-
-
-class Refused(Exception):  # noqa: N818 - carries a response, not an error
-    """The request is refused with the given response."""
-
-    def __init__(self, response: Response, error: FlowhookError | None = None) -> None:
-        super().__init__(response.status, response.reason)
-        self.response = response
-        self.error = error
 
 
 # by what ends a request that is not refused, and not accepted either
@@ -185,7 +178,7 @@ class WebhookHandler:
         try:
             event, content, handshake = await self._stages.read_event(delivery)
             if endpoint.acceptance is not None and handshake is None:
-                await self._check_acceptance(delivery, event, content)
+                await self._stages.accept(delivery, endpoint.acceptance, event, content)
         except InvalidError as error:
             too_large = error.reason == "BODY_TOO_LARGE"
             raise Refused(responses.BODY_TOO_LARGE if too_large else responses.body_invalid(error.message)) from None
@@ -233,8 +226,8 @@ class WebhookHandler:
 
         async def admit(content: Any) -> None:
             _check_rate(delivery)
-            if delivery.endpoint.acceptance is not None:
-                await self._check_acceptance(delivery, build_event(delivery), ParsedContent(content))
+            if (acceptance := delivery.endpoint.acceptance) is not None:
+                await self._stages.accept(delivery, acceptance, build_event(delivery), ParsedContent(content))
 
         try:
             verified = None if isinstance(early, SignatureError) else early
@@ -247,11 +240,6 @@ class WebhookHandler:
             if not isinstance(error, InvalidError | ExhaustedError | NotFoundError) and error.reason not in REFUSED:
                 raise IngestUnavailableError from None
             raise Refused(self._rejected(delivery, failure_to_proto(error))) from None
-
-    async def _check_acceptance(self, delivery: Delivery, event: Event, content: ParsedContent) -> None:
-        refusal = await self._stages.accept(delivery, event, content)
-        if refusal is not None:
-            raise Refused(*refusal)
 
     async def _visited(self, visit: FetchUrl) -> Response:
         try:
@@ -332,16 +320,12 @@ class WebhookHandler:
         endpoint, reason = delivery.endpoint, failure.reason
         if reason == "FLOW_NOT_FOUND" or (reason == "CALLBACK_NOT_FOUND" and not endpoint.one_time):
             self._flow_cache.drop(endpoint.flow_id)
-        if reason == "FLOW_NOT_FOUND":
-            return responses.FLOW_NOT_FOUND
-        if reason in _OF_CALLBACKS:
-            return _OF_CALLBACKS[reason]
+        if reason in _BY_REASON:
+            return _BY_REASON[reason]
         if reason == "RATE_LIMITED":
             delivery.flow_remaining = 0
         if reason in THROTTLED:
             return responses.flow_rate_limited(reason, failure.retry_after_seconds or 1)
-        if reason in ("TOO_MANY_WAITERS", "WAITERS_FULL"):
-            return responses.TOO_MANY_HELD
         if failure.disposition == DISPOSITION_RETRYABLE:
             return responses.service_unavailable(reason, failure.retry_after_seconds or 1)
         self._logger.warning("router refused an event", **endpoint.log_fields, reason=reason, detail=failure.message)

@@ -11,13 +11,14 @@ from edge.http.head import Head, MalformedRequestError, parse_head
 from edge.http.peer import Peer
 from edge.router.flow_cache import FlowCache
 from edge.router.rejections import RejectionReporter
+from edge.webhook.acceptance import Refused
 from edge.webhook.compiled_endpoints import CompiledEndpoint
-from edge.webhook.stages import Delivery, RequestViews, Stages, answer_by_head, event_message, most_specific
+from edge.webhook.stages import Delivery, RequestViews, Stages, answer_by_head, event_message
 from flowhook.errors import FlowhookError, InternalError, InvalidError, NotFoundError, UnavailableError
 from flowhook.http.listening import peer_address
 from flowhook.process import logs
 from flowhook.signatures.diagnosis import DIAGNOSED
-from flowhook.signatures.types import Match, SignatureError, Verifier
+from flowhook.signatures.types import Match, SignatureError, Verifier, most_specific
 from flowhook.v1 import envelope_pb2
 from flowhook.v1.rejection_service_pb2 import AttachVerifierRequest, AttachVerifierResponse, OriginalRequest
 from flowhook.wire.convert import milliseconds
@@ -41,6 +42,8 @@ class Reverification:
             return AttachVerifierRequest(event=await self._event(request))
         except FlowhookError as error:
             failure = error
+        except Refused as refusal:  # the flow does not want it
+            failure = refusal.error or InternalError(refusal.response.reason)
         except Exception as error:  # noqa: BLE001 - the router has to learn that this request fails
             log.error("a refused request can't be verified again", cause=type(error).__name__)  # noqa: TRY400 - no data
             failure = InternalError("the edge failed to verify the request; see its log", reason="VERIFIER_FAILED")
@@ -63,9 +66,8 @@ class Reverification:
         event, content, handshake = await self._stages.read_event(delivery)
         if handshake is not None:
             raise _refusal("HANDSHAKE", head)
-        unwanted = await self._stages.accept(delivery, event, content)
-        if unwanted is not None:
-            raise unwanted.error
+        if endpoint.acceptance is not None:
+            await self._stages.accept(delivery, endpoint.acceptance, event, content)
         message, _ = event_message(delivery, event, content)
         return message
 

@@ -19,7 +19,7 @@ from edge.http import responses
 from edge.http.head import Head
 from edge.http.peer import Peer
 from edge.http.responses import Response
-from edge.webhook.acceptance import AcceptanceChecks, Refusal
+from edge.webhook.acceptance import AcceptanceChecks, CompiledAcceptance
 from edge.webhook.compiled_endpoints import EMPTY, CompiledEndpoint, ParsedContent
 from edge.webhook.handshakes import FetchUrl
 from edge.webhook.key_cache import KeyCache
@@ -45,7 +45,6 @@ from flowhook.signatures.types import (
     Match,
     Outcome,
     RequestView,
-    SignatureError,
     Verifier,
     first_match,
     json_of,
@@ -236,16 +235,16 @@ class Stages:
         shaken = content.body if content.body is not None or not request.body else json_of(request)
         return event, content, endpoint.handshakes.late(delivery.verified[1], request, shaken)
 
-    async def accept(self, delivery: Delivery, event: Event, content: ParsedContent) -> Refusal | None:
-        """Return the refusal of a verified request that its flow does not want; for errors see `read_event`."""
-        flow_id, acceptance = delivery.endpoint.flow_id, delivery.endpoint.acceptance
-        if acceptance is None:
-            return None
+    async def accept(
+        self, delivery: Delivery, acceptance: CompiledAcceptance, event: Event, content: ParsedContent
+    ) -> None:
+        """Decide whether its flow wants a verified request; Refused: it does not. For other errors see `read_event`."""
+        flow_id = delivery.endpoint.flow_id
         if content.keys is None:  # what was parsed is here
-            return await self._acceptance.check(flow_id, acceptance, webhook_view(event, content.body))
-        view = orjson.dumps(webhook_view(event, None))
-        body = delivery.request.body
-        return await self._acceptance.check_unparsed(flow_id, acceptance, _kind(delivery), view, body)
+            await self._acceptance.check(flow_id, acceptance, webhook_view(event, content.body))
+            return
+        view, body = orjson.dumps(webhook_view(event, None)), delivery.request.body
+        await self._acceptance.check_unparsed(flow_id, acceptance, _kind(delivery), view, body)
 
     async def _parse_apart(self, delivery: Delivery, event: Event) -> ParsedContent:
         endpoint = delivery.endpoint
@@ -290,7 +289,3 @@ async def _with_json(request: RequestView, body: JsonBody) -> RequestView:
     if len(request.body) > INLINE_BYTES:
         await asyncio.to_thread(body.of, request.body)
     return request._replace(json=body)
-
-
-def most_specific(*outcomes: Outcome | None) -> SignatureError:
-    return max((each for each in outcomes if isinstance(each, SignatureError)), key=lambda each: each.specificity)

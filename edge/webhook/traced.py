@@ -17,8 +17,9 @@ from typing_extensions import override
 
 from edge.http.request import IncomingRequest
 from edge.http.responses import Response
+from edge.webhook.acceptance import Refused
 from edge.webhook.compiled_endpoints import HOOKS, CompiledEndpoint
-from edge.webhook.pipeline import ANSWERS, Refused, WebhookHandler
+from edge.webhook.pipeline import ANSWERS, WebhookHandler
 from edge.webhook.stages import Delivery
 from flowhook.model import Event
 from flowhook.model.rejections import RequestOutcome

@@ -217,14 +217,19 @@ Outcome = tuple[Verifier, Match] | SignatureError
 
 def first_match(verifiers: Sequence[Verifier], request: RequestView, now: float) -> Outcome:
     """Return the first verifier that passes and its match, even if others refuse, or their most specific refusal."""
-    worst: SignatureError | None = None
+    refusals = []
     for verifier in verifiers:
         try:
             return verifier, verifier.verify(request, now)
         except SignatureError as error:
-            if worst is None or error.specificity > worst.specificity:
-                worst = error
-    return worst or SignatureError("no kind of `auth` is configured", reason="CREDENTIALS_MISSING")
+            refusals.append(error)
+    return most_specific(*refusals)
+
+
+def most_specific(*outcomes: Outcome | None) -> SignatureError:
+    refusals = (each for each in outcomes if isinstance(each, SignatureError))
+    unknown = SignatureError("no kind of `auth` is configured", reason="CREDENTIALS_MISSING")
+    return max(refusals, key=lambda each: each.specificity, default=unknown)
 
 
 def verify_any(verifiers: Sequence[Verifier], request: RequestView, now: float) -> Match:

@@ -113,10 +113,13 @@ class CompiledEndpoint:
         self.dedupes_by_delivery_id = deduplicates and dedupe.key is None
         self._dedupe = DedupeKey(dedupe.key) if deduplicates and dedupe.key is not None else None
         rate = webhook.sender_rate_limit
-        self.sender_limiter = rate and TokenBuckets(per_second=rate.per_second, burst=rate.burst, most=MAX_SENDERS)
+        self.sender_limiter: TokenBuckets | None = None
+        if rate is not None:
+            self.sender_limiter = TokenBuckets(per_second=rate.per_second, burst=rate.burst, most=MAX_SENDERS)
         self.options, self.answer_fields = OptionsRequests(webhook), compile_fields(webhook)
         accept = webhook.accept if isinstance(webhook, Webhook) else None
-        self.acceptance = accept and CompiledAcceptance(accept)  # None: all is accepted, as for callbacks
+        # None: all is accepted, as for callbacks
+        self.acceptance = None if accept is None else CompiledAcceptance(accept)
         self.stores_rejected_bodies = webhook.keep_rejected_bodies  # whether operators see those of refused requests
         self.handshakes = None if one_time else Handshakes(webhook.auth, secrets) or None
         # whether verified bodies are parsed as JSON separately, for handshakes or delivery IDs

@@ -67,9 +67,9 @@ class StreamingVerification:
 
 def custom_scheme(kind: HmacAuth | PublicKeyAuth) -> Scheme:
     timestamp = kind.timestamp
-    places = (kind.location, timestamp and timestamp.location, kind.id_location)
+    places = (kind.location, None if timestamp is None else timestamp.location, kind.id_location)
     scheme = Scheme(
-        FieldLocations._make(place and FieldLocation._make(place) for place in places),
+        FieldLocations._make(None if place is None else FieldLocation._make(place) for place in places),
         layout=kind.layout,
         separator=kind.separator or ",",
         tag=kind.prefix,

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from flowhook.sharing.token_bucket import TokenBucket
+from flowhook.sharing.token_bucket import TokenBucket, TokenBuckets
 
 if TYPE_CHECKING:
     import structlog
@@ -33,12 +33,6 @@ def put_recent(table: OrderedDict[K, V], key: K, value: V, most: int) -> K | Non
     return table.popitem(last=False)[0] if len(table) > most else None
 
 
-class _FlowBucket(TokenBucket):
-    """A token bucket that counts the lines that were not written."""
-
-    suppressed = 0
-
-
 class PerFlowLimiter:
     """Token buckets: one for each recently used flow, and one for all flows together."""
 
@@ -46,27 +40,20 @@ class PerFlowLimiter:
         """Create the buckets; `now` returns the time in seconds."""
         self._now = now
         self._all = TokenBucket(per_second=PER_SECOND, burst=BURST, now=now())
-        self._flows: OrderedDict[str, _FlowBucket] = OrderedDict()
+        self._flows = TokenBuckets(per_second=FLOW_PER_SECOND, burst=FLOW_BURST, most=MAX_FLOWS)
+        self._suppressed: OrderedDict[str, int] = OrderedDict()
 
     def admit(self, flow_id: str) -> bool:
         """Count a line about a flow, and return whether it may be written; if not, count one suppression."""
         now = self._now()
-        bucket = self._flows.get(flow_id)
-        if bucket is None:
-            bucket = _FlowBucket(per_second=FLOW_PER_SECOND, burst=FLOW_BURST, now=now)
-        put_recent(self._flows, flow_id, bucket, MAX_FLOWS)
-        if not bucket.take(now) and not self._all.take(now):  # neither has to wait
+        if not self._flows.take(flow_id, now) and not self._all.take(now):  # neither has to wait
             return True
-        bucket.suppressed += 1
+        put_recent(self._suppressed, flow_id, self._suppressed.get(flow_id, 0) + 1, MAX_FLOWS)
         return False
 
     def pop_suppressed(self, flow_id: str) -> int:
         """Return the number of suppressions for a flow since the last call."""
-        bucket = self._flows.get(flow_id)
-        if bucket is None:
-            return 0
-        count, bucket.suppressed = bucket.suppressed, 0
-        return count
+        return self._suppressed.pop(flow_id, 0)
 
 
 class RateLimitedLogger:

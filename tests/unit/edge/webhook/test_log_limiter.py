@@ -53,8 +53,8 @@ def test_all_flows_together_have_a_limit_too(log, clock, lines):
     assert lines[-1]["suppressed"] == 1
 
 
-def test_the_number_of_token_buckets_is_bounded(clock):
+def test_the_number_of_flows_whose_suppressions_are_counted_is_bounded(clock):
     limiter = PerFlowLimiter(clock)
     for number in range(5 * MAX_FLOWS):
         limiter.admit(f"flow-{number}")
-    assert len(limiter._flows) == MAX_FLOWS
+    assert len(limiter._suppressed) == MAX_FLOWS

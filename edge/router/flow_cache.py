@@ -17,7 +17,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 import orjson
@@ -26,7 +26,6 @@ from pydantic import ValidationError
 from edge.metrics import EdgeMetrics
 from edge.router.client import FlowName, FoundFlows, RouterClient
 from edge.webhook.compiled_endpoints import FlowEndpoints
-from edge.webhook.log_limiter import put_recent
 from flowhook import limits
 from flowhook.document.models.webhook import Webhook
 from flowhook.errors import FlowhookError, InternalError, NotFoundError, OutOfRangeError, UnavailableError
@@ -135,6 +134,17 @@ class _FlowExistence:
                     answer.set_exception(failure)
 
 
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def _put(table: OrderedDict[K, V], key: K, value: V, most: int) -> K | None:
+    """Put an entry last; if there are more than `most` then, evict the first one, and return its key."""
+    table[key] = value
+    table.move_to_end(key)
+    return table.popitem(last=False)[0] if len(table) > most else None
+
+
 @attrs.define(eq=False, repr=False)
 class FlowCache:
     """The cache of flow endpoints. Lookups, and use of the cache, require `run` to be running."""
@@ -228,14 +238,14 @@ class FlowCache:
             raise _LookupTimedOutError from None
         if not flow_id and revision == self._revision:  # else it may have been added meanwhile
             self._no_urls = not has_urls
-            put_recent(self._unknown_urls, key, None, self._size)
+            _put(self._unknown_urls, key, None, self._size)
         return flow_id
 
     async def _at_url(self, flow_id: str, host: str, path: str) -> tuple[FlowEndpoints, str | None] | None:
         endpoints = await self.find(flow_id)
         if endpoints is None or endpoints.own_url is None or not endpoints.own_url.takes(host, path):
             return None
-        put_recent(self._urls, endpoints.own_url[:2], flow_id, 2 * self._size)
+        _put(self._urls, endpoints.own_url[:2], flow_id, 2 * self._size)
         return endpoints, endpoints.own_url.suffix(path)
 
     def drop(self, flow_id: str) -> None:
@@ -244,7 +254,7 @@ class FlowCache:
         self._unknown.pop(flow_id, None)
 
     def _name(self, flow_id: str) -> None:
-        put_recent(self._named, flow_id, None, self._size)
+        _put(self._named, flow_id, None, self._size)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -411,9 +421,9 @@ class FlowCache:
         self._named.pop(flow_id, None)
         if endpoints is None:
             self._known.pop(flow_id, None)
-            put_recent(self._unknown, flow_id, None, self._size)
+            _put(self._unknown, flow_id, None, self._size)
             return
         if endpoints.own_url is not None:
-            put_recent(self._urls, endpoints.own_url[:2], flow_id, 2 * self._size)
-        if evicted := put_recent(self._known, flow_id, endpoints, self._size):
+            _put(self._urls, endpoints.own_url[:2], flow_id, 2 * self._size)
+        if evicted := _put(self._known, flow_id, endpoints, self._size):
             self._name(evicted)

@@ -13,14 +13,15 @@ for a while, so that an issuer's outage does not become an outage of the edge.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import attrs
+from cachetools import LRUCache
 
 from edge.webhook.document_fetcher import DocumentFetcher, FetchError
-from edge.webhook.log_limiter import RateLimitedLogger, put_recent
+from edge.webhook.log_limiter import RateLimitedLogger
 from flowhook.signatures.types import KeyedVerifier, KeyRequest, RequestView
 
 FRESH_SECONDS: Final = 600.0  # age after which a document is fetched again
@@ -54,9 +55,9 @@ class KeyCache:
     _fetcher: DocumentFetcher
     _logger: RateLimitedLogger
     _now: Callable[[], float]
-    _known: OrderedDict[_Name, _Document] = attrs.field(init=False, factory=OrderedDict)
-    _named: OrderedDict[_Name, _Document] = attrs.field(init=False, factory=OrderedDict)
-    _paces: OrderedDict[tuple[str, bool], deque[float]] = attrs.field(init=False, factory=OrderedDict)
+    _known: LRUCache[_Name, _Document] = attrs.field(init=False, factory=lambda: LRUCache(MAX_DOCUMENTS))
+    _named: LRUCache[_Name, _Document] = attrs.field(init=False, factory=lambda: LRUCache(MAX_NAMED))
+    _paces: LRUCache[tuple[str, bool], deque[float]] = attrs.field(init=False, factory=lambda: LRUCache(MAX_PUBLISHERS))
 
     async def with_keys(self, request_view: RequestView, verifiers: Sequence[KeyedVerifier]) -> RequestView:
         """Return a request with the keys that are available; does not suspend when all of them are cached."""
@@ -75,11 +76,7 @@ class KeyCache:
     async def _find(self, wanted: KeyRequest[object]) -> object:
         """Return a key, or None when the document has no key of that ID; FetchError, TimeoutError: it is not there."""
         name = (wanted.url, wanted.body)
-        document = self._known.get(name)
-        if document is None:
-            document = self._named.get(name) or _Document()
-        else:
-            self._known.move_to_end(name)
+        document = self._known.get(name) or self._named.get(name) or _Document()
         if self._is_due(document, wanted.key_id):
             async with asyncio.timeout(WAIT_SECONDS), document.lock:
                 if self._is_due(document, wanted.key_id):  # no other request has fetched it meanwhile
@@ -100,7 +97,7 @@ class KeyCache:
         try:
             self._pace(wanted.publisher, known=name in self._known)
             if name not in self._known:
-                put_recent(self._named, name, document, MAX_NAMED)
+                self._named[name] = document
             content = await self._fetcher.fetch(wanted.url, wanted.body)
             keys = {} if content is None else wanted.read(content)
         except (FetchError, ValueError) as error:
@@ -114,13 +111,13 @@ class KeyCache:
         document.keys, document.fetched_at = keys, self._now()
         if keys:
             self._named.pop(name, None)
-            put_recent(self._known, name, document, MAX_DOCUMENTS)
+            self._known[name] = document
         else:
             self._known.pop(name, None)
 
     def _pace(self, publisher: str, *, known: bool) -> None:
         times = self._paces.get((publisher, known)) or deque(maxlen=FETCHES_PER_MINUTE)
-        put_recent(self._paces, (publisher, known), times, MAX_PUBLISHERS)
+        self._paces[publisher, known] = times
         now = self._now()
         if len(times) == FETCHES_PER_MINUTE and now - times[0] < 60:  # noqa: PLR2004 - a minute
             raise FetchError("too many documents of this publisher were fetched lately")

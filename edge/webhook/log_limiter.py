@@ -6,9 +6,10 @@ bucket limits all flows together.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
+
+from cachetools import LRUCache
 
 from flowhook.sharing.token_bucket import TokenBucket, TokenBuckets
 
@@ -22,17 +23,6 @@ BURST: Final = 250.0  # rate and burst of all lines
 MAX_FLOWS: Final = 1000  # flows that have a token bucket: those that were used last
 
 
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-def put_recent(table: OrderedDict[K, V], key: K, value: V, most: int) -> K | None:
-    """Put an entry last; if there are more than `most` then, evict the first one, and return its key."""
-    table[key] = value
-    table.move_to_end(key)
-    return table.popitem(last=False)[0] if len(table) > most else None
-
-
 class PerFlowLimiter:
     """Token buckets: one for each recently used flow, and one for all flows together."""
 
@@ -41,14 +31,14 @@ class PerFlowLimiter:
         self._now = now
         self._all = TokenBucket(per_second=PER_SECOND, burst=BURST, now=now())
         self._flows = TokenBuckets(per_second=FLOW_PER_SECOND, burst=FLOW_BURST, most=MAX_FLOWS)
-        self._suppressed: OrderedDict[str, int] = OrderedDict()
+        self._suppressed = LRUCache[str, int](MAX_FLOWS)
 
     def admit(self, flow_id: str) -> bool:
         """Count a line about a flow, and return whether it may be written; if not, count one suppression."""
         now = self._now()
         if not self._flows.take(flow_id, now) and not self._all.take(now):  # neither has to wait
             return True
-        put_recent(self._suppressed, flow_id, self._suppressed.get(flow_id, 0) + 1, MAX_FLOWS)
+        self._suppressed[flow_id] = self._suppressed.get(flow_id, 0) + 1
         return False
 
     def pop_suppressed(self, flow_id: str) -> int:

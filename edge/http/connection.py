@@ -95,7 +95,7 @@ def loop_callback(method: Callable[Concatenate[Connection, _P], None]) -> Callab
             method(self, *args, **kwargs)
         except Exception:
             log.exception("connection failed", address=self.context.remote_ip)
-            self.abort()
+            self.close()
 
     return callback
 
@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol, HTTPConnection):
         """End the connection, past its deadline; send a 408 if a request has begun and no output is pending."""
         if self._phase in (_Phase.HEAD, _Phase.BODY) and not self.idle and not self._blocked:
             self._refuse(responses.REQUEST_TIMEOUT)
-        self._close()
+        self.close()
 
     def retire(self) -> None:
         """End an idle connection: shut the write side, and give the sender a moment to end its side.
@@ -158,7 +158,7 @@ class Connection(asyncio.Protocol, HTTPConnection):
         self.waiting_since = NEVER
         self.deadline = self._server.now() + LINGER_SECONDS
         if not self._shut_write_side():
-            self._close()
+            self.close()
 
     def end_after_response(self) -> None:
         """Serve no further request than the current one, whatever was received already; end an idle connection now."""
@@ -175,10 +175,7 @@ class Connection(asyncio.Protocol, HTTPConnection):
         if self._transport is None:
             self._server.on_close(self)
         elif not linger:
-            self._close()
-
-    def abort(self) -> None:
-        self._close()
+            self.close()
 
     # For delegates: `HTTPConnection`, and more
 
@@ -424,7 +421,7 @@ class Connection(asyncio.Protocol, HTTPConnection):
             charge(self._memory, len(self._buffer) + self._body.buffered)
         except Overloaded:
             if self._responding:
-                self._close()
+                self.close()
             else:
                 self._refuse(responses.OVERLOADED)
             return False
@@ -437,7 +434,7 @@ class Connection(asyncio.Protocol, HTTPConnection):
             self._release()
             if room.cancelled() or room.exception() is not None:
                 log.error("delegate failed", address=self.context.remote_ip)
-                self._close()
+                self.close()
             elif self._buffer or not self._body.unread or self._body.has_more:
                 self._continued = self._continued or bool(self._buffer)
                 self._read_body()
@@ -472,7 +469,7 @@ class Connection(asyncio.Protocol, HTTPConnection):
         try:
             charge(self._memory, self._memory.size + size)
         except Overloaded:
-            self._close()
+            self.close()
             return
         if not self._paused and self._transport is not None:
             self._paused = True
@@ -520,7 +517,7 @@ class Connection(asyncio.Protocol, HTTPConnection):
     def _linger(self) -> None:
         """Shut the write side and drop further input, so that no reset destroys the last response."""
         if not self._lingers or self._peer_ended:
-            self._close()
+            self.close()
             return
         self.deadline = self._server.now() + LINGER_SECONDS
         self._shut_write_side()
@@ -530,9 +527,9 @@ class Connection(asyncio.Protocol, HTTPConnection):
         """End the connection because the sender has; count a request that is incomplete for that."""
         if self._phase is _Phase.BODY or (self._phase is _Phase.HEAD and not self.idle):
             self._server.count_incomplete()
-        self._close()
+        self.close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
         self.deadline = NEVER
         transport, self._transport = self._transport, None
         if transport is None:

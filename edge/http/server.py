@@ -116,7 +116,7 @@ class Server(HTTPServer):
         if connection is None:
             return
         if trusted != self._authorities_version:  # its certificate was checked against authorities that were replaced
-            connection.abort()
+            connection.close()
         elif self._make_room(connection.address):
             self._open.add(connection)
             connection.start()
@@ -145,7 +145,7 @@ class Server(HTTPServer):
                 self._giving_way.add(other)
                 other.retire()
             else:
-                other.abort()
+                other.close()
 
     async def _begin(self, sock: socket.socket, peer: str) -> Connection | None:
         """Read the PROXY header and do the TLS handshake; return the connection, or None when that fails."""
@@ -273,7 +273,7 @@ class Server(HTTPServer):
     async def ended(self) -> None:
         """End all connections at once, after `drain`. The application has to cancel requests in progress."""
         for connection in self._all():
-            connection.abort()
+            connection.close()
         handshakes = tuple(self._handshakes)
         await end_tasks(handshakes)
 

@@ -101,7 +101,7 @@ async def ends(server):
     connection.start()
     with peer:
         yield connection, peer
-        connection.abort()
+        connection.close()
 
 
 async def sent(peer, data):
@@ -166,7 +166,7 @@ async def test_what_arrives_on_a_connection_that_was_ended_takes_no_memory(ends,
     connection, peer = ends
     await sent(peer, HEAD % 3)
     await until(lambda: server.requests)
-    connection.abort()
+    connection.close()
     connection.data_received(b"late")  # as asyncio's TLS does while it says goodbye
     assert server.budget.used == 0
 
@@ -262,12 +262,12 @@ async def test_whoever_waits_learns_that_the_connection_ended(ends, server):
     await until(lambda: server.requests)
     let_send(server)
     written = connection.write(b"x" * (8 * MIB))
-    connection.abort()
+    connection.close()
     await asyncio.wait_for(written, PATIENCE)
     assert server.requests[0].events == ["POST /a", "close"]
     connection.write(b"into the void")
     server.requests[0].answer()
-    connection.abort()
+    connection.close()
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ async def test_a_connection_that_ends_is_reported_once(ends, server):
     connection, peer = ends
     peer.close()
     await until(lambda: server.closed)
-    connection.abort()
+    connection.close()
     connection.connection_lost(None)
     assert server.closed == [connection]
 

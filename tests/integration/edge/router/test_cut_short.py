@@ -84,7 +84,7 @@ async def connection(monkeypatch):
     connection.start()
     with peer:
         yield SimpleNamespace(server=server, own=connection, peer=peer)
-        connection.abort()
+        connection.close()
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["the rest of it", "a part of the rest"])

@@ -18,11 +18,14 @@ Source: RFC 9112, sections 9.3 (persistence, pipelining) and 9.6 (tear-down); RF
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from enum import Enum, auto
 from ipaddress import IPv4Address, IPv6Address
-from typing import Concatenate, Final, ParamSpec, Protocol, cast
+from typing import Concatenate, Final, ParamSpec, cast
 
+import attrs
 from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
 
 from edge.http import responses
@@ -31,7 +34,8 @@ from edge.http.head import Head, MalformedRequestError, take_head
 from edge.http.header_views import RequestHeaders, ResponseHeaders, encode_head
 from edge.http.peer import Peer, certificate_names
 from edge.http.receive_budget import Overloaded, ReceiveBudget, charge
-from edge.http.responses import Response
+from edge.http.responses import ProblemTypes, Response
+from edge.metrics import EdgeMetrics
 from flowhook import limits
 from flowhook.http.listening import peer_address
 from flowhook.process import logs
@@ -56,32 +60,41 @@ class _Phase(Enum):
     END = auto()  # nothing any more
 
 
-class ServerContext(Protocol):
+@attrs.define(eq=False, repr=False)
+class ServerContext:
     """State and limits that all connections of a server share; times are seconds."""
 
     header_timeout: float  # for a head
     body_timeout: float  # for a body; see `BodyTime`
     idle_timeout: float  # between two requests
-    keep_tail: bytes  # end of a response head after which the connection persists: Date and the empty line
-    close_tail: bytes  # the same, with `Connection: close`
-    draining: bool  # whether connections are to end after their current request
-    client_common_names: bool  # whether common names count in all certificates of senders; see `edge.http.peer`
     budget: ReceiveBudget  # memory for incomplete heads and for what is read ahead
+    start_request: Callable[[object, HTTPConnection], HTTPMessageDelegate]  # see `HTTPServerConnectionDelegate`
+    on_close: Callable[[object], None]  # the same
+    metrics: EdgeMetrics = attrs.field(factory=EdgeMetrics)
+    types: ProblemTypes = attrs.field(factory=lambda: ProblemTypes(""))
+    client_common_names: bool = False  # whether common names count in all certificates of senders; see `edge.http.peer`
+    draining: bool = attrs.field(init=False, default=False)  # whether connections end after their current request
+    now: Callable[[], float] = attrs.field(init=False, factory=lambda: asyncio.get_running_loop().time)
+    keep_tail: bytes = attrs.field(init=False)  # end of a head after which the connection persists, with the Date
+    close_tail: bytes = attrs.field(init=False)  # the same, with `Connection: close`
+    _date: int = attrs.field(init=False, default=0)
 
-    def now(self) -> float:
-        """Return the loop's time."""
+    def __attrs_post_init__(self) -> None:
+        self.tick()
+
+    def tick(self) -> None:
+        """Renew the Date of responses."""
+        now = int(time.time())
+        if now != self._date:
+            self._date = now
+            date = b"Date: " + formatdate(now, usegmt=True).encode("ascii") + b"\r\n"
+            self.keep_tail = date + b"\r\n"
+            self.close_tail = date + b"Connection: close\r\n\r\n"
 
     def answered(self, response: Response) -> Response:
         """Count a response that no delegate gave, and return it as it is to be sent."""
-
-    def count_incomplete(self) -> None:
-        """Count a request whose sender disconnected before it was complete."""
-
-    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
-        """Return the delegate for a new request; see `HTTPServerConnectionDelegate`."""
-
-    def on_close(self, server_conn: object) -> None:
-        """Record that a connection has ended; see `HTTPServerConnectionDelegate`."""
+        self.metrics.answered("", "", response.status, response.reason, 0.0)
+        return self.types.of(response)
 
 
 _P = ParamSpec("_P")
@@ -526,7 +539,7 @@ class Connection(asyncio.Protocol, HTTPConnection):
     def _cut_short(self) -> None:
         """End the connection because the sender has; count a request that is incomplete for that."""
         if self._phase is _Phase.BODY or (self._phase is _Phase.HEAD and not self.idle):
-            self._server.count_incomplete()
+            self._server.metrics.incomplete += 1
         self.close()
 
     def close(self) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from email.utils import formatdate
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final, cast
@@ -19,10 +17,10 @@ from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 
 from edge.http import responses
-from edge.http.connection import LINGER_SECONDS, Connection
+from edge.http.connection import LINGER_SECONDS, Connection, ServerContext
 from edge.http.peer import ProxyProtocolError, read_header
 from edge.http.receive_budget import ReceiveBudget
-from edge.http.responses import ProblemTypes, Response
+from edge.http.responses import ProblemTypes
 from edge.metrics import EdgeMetrics
 from flowhook.asyncio_tasks import end_tasks, wait_at_most
 from flowhook.http.listening import ListeningSocket, peer_address
@@ -66,21 +64,24 @@ class Server(HTTPServer):
         """
         super().initialize(application)
         self._certificates = certificates
-        self._types = ProblemTypes(settings.docs_url)
         self._proxy_protocol = settings.proxy_protocol
-        self.header_timeout, self.body_timeout = settings.header_timeout, settings.body_timeout
-        self.idle_timeout = settings.idle_timeout
-        self.draining = False
-        self.client_common_names = settings.tls_client_common_names
-        self.budget = budget or ReceiveBudget()
-        self.keep_tail = self.close_tail = b""
-        self.now = asyncio.get_running_loop().time
+        self._context = ServerContext(
+            settings.header_timeout,
+            settings.body_timeout,
+            settings.idle_timeout,
+            budget or ReceiveBudget(),
+            self.start_request,
+            self.on_close,
+            metrics,
+            ProblemTypes(settings.docs_url),
+            settings.tls_client_common_names,
+        )
         self._max_connections = max_connections
         self._metrics = metrics
         self._shared = shared
         self._max_of_one = settings.max_connections_per_address
         self._open = OpenConnections[Connection](
-            most=max_connections, most_of_one=self._max_of_one, shared=shared, now=self.now
+            most=max_connections, most_of_one=self._max_of_one, shared=shared, now=self._context.now
         )
         self._turned_away, self._giving_way = set[Connection](), set[Connection]()
         self._beginning = 0
@@ -88,8 +89,6 @@ class Server(HTTPServer):
         self._listening: list[socket.socket] = []
         self._accepted_late, self._handshakes = set[asyncio.Task[None]](), set[asyncio.Task[None]]()
         self._one_less, self._one_more = asyncio.Event(), asyncio.Event()
-        self._date = 0
-        self._tick()
 
     @property
     def connections(self) -> int:
@@ -107,7 +106,7 @@ class Server(HTTPServer):
         task = cast("asyncio.Task[None]", asyncio.current_task())
         self._handshakes.add(task)
         trusted = self._authorities_version
-        self._tick()
+        self._context.tick()
         self._one_more.set()
         try:
             connection = await self._begin(stream.socket, str(address[0]))
@@ -165,7 +164,7 @@ class Server(HTTPServer):
                     if self._beginning_by_site[site] > self._max_of_one:
                         sock.close()
                         return None
-                connection = Connection(self, peer)
+                connection = Connection(self._context, peer)
                 # the protocol is not taken from the result: over TLS uvloop returns one of its own
                 secure: dict[str, Any] = {}
                 if self._certificates is not None:
@@ -191,19 +190,12 @@ class Server(HTTPServer):
     def _is_empty(self) -> bool:
         return not (self._open or self._turned_away or self._giving_way or self._beginning or self._accepted_late)
 
-    def answered(self, response: Response) -> Response:
-        self._metrics.answered("", "", response.status, response.reason, 0.0)
-        return self._types.of(response)
-
-    def count_incomplete(self) -> None:
-        self._metrics.incomplete += 1
-
     async def sweep(self) -> None:
         while True:
             await self._until_sweep()
-            self._tick()
+            self._context.tick()
             self._renew_certificates()
-            now = self.now()
+            now = self._context.now()
             for connection in [each for each in self._all() if each.deadline < now]:
                 connection.expire()
 
@@ -236,7 +228,7 @@ class Server(HTTPServer):
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        self.draining = True
+        self._context.draining = True
         self._accept_late()
         self.stop()
         await asyncio.sleep(0)  # lets connections that were accepted just before start
@@ -279,14 +271,6 @@ class Server(HTTPServer):
 
     def _all(self) -> tuple[Connection, ...]:
         return (*self._open, *self._giving_way, *self._turned_away)
-
-    def _tick(self) -> None:
-        now = int(time.time())
-        if now != self._date:
-            self._date = now
-            date = b"Date: " + formatdate(now, usegmt=True).encode("ascii") + b"\r\n"
-            self.keep_tail = date + b"\r\n"
-            self.close_tail = date + b"Connection: close\r\n\r\n"
 
 
 async def _read_exactly(sock: socket.socket, count: int) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from ipaddress import ip_address
-from types import SimpleNamespace
 
 import pytest
 import pytest_asyncio
@@ -14,7 +13,7 @@ from support.patience import PATIENCE, until
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, ResponseStartLine
 
 from edge.http import responses
-from edge.http.connection import NEVER, Connection
+from edge.http.connection import NEVER, Connection, ServerContext
 
 MIB = 1024 * 1024
 HEAD = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
@@ -23,30 +22,15 @@ OTHER = ip_address("192.0.2.1")
 """Address of another sender."""
 
 
-class StubServerContext(SimpleNamespace):
+class StubServerContext(ServerContext):
     """What connections share; its delegates note what they are told."""
 
     def __init__(self):
-        closed = []
-        super().__init__(
-            header_timeout=NEVER,
-            body_timeout=NEVER,
-            idle_timeout=NEVER,
-            keep_tail=b"\r\n",
-            close_tail=b"Connection: close\r\n\r\n",
-            draining=False,
-            client_common_names=False,
-            budget=budget_of(MIB),
-            answered=lambda response: response,
-            count_incomplete=lambda: None,
-            on_close=closed.append,
-            now=asyncio.get_running_loop().time,
-            closed=closed,
-            requests=[],
-            rooms=[],
-        )
+        self.closed, self.requests, self.rooms = [], [], []
+        super().__init__(NEVER, NEVER, NEVER, budget_of(MIB), self.begin, self.closed.append)
+        self.keep_tail, self.close_tail = b"\r\n", b"Connection: close\r\n\r\n"
 
-    def start_request(self, _, connection):
+    def begin(self, _, connection):
         self.requests.append(Delegate(self, connection))
         return self.requests[-1]
 

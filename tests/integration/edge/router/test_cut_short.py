@@ -11,7 +11,7 @@ import pytest_asyncio
 from support.patience import PATIENCE
 
 from edge.http import responses
-from edge.http.connection import NEVER, Connection
+from edge.http.connection import NEVER, Connection, ServerContext
 from edge.http.receive_budget import ReceiveBudget
 from edge.http.request import Application, BodyStream
 from edge.metrics import EdgeMetrics
@@ -23,26 +23,12 @@ UPLOAD = b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (le
 NEXT = b"POST /victim HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
 
 
-class StubServerContext(SimpleNamespace):
+class StubServerContext(ServerContext):
     """What connections share; takes down which requests there were."""
 
     def __init__(self):
         application = Application(self.handle, EdgeMetrics())
-        super().__init__(
-            header_timeout=NEVER,
-            body_timeout=NEVER,
-            idle_timeout=NEVER,
-            keep_tail=b"\r\n",
-            close_tail=b"Connection: close\r\n\r\n",
-            draining=False,
-            client_common_names=False,
-            budget=ReceiveBudget(),
-            answered=lambda _: None,
-            count_incomplete=lambda: None,
-            on_close=lambda _: None,
-            now=asyncio.get_running_loop().time,
-            start_request=application.start_request,
-        )
+        super().__init__(NEVER, NEVER, NEVER, ReceiveBudget(), application.start_request, lambda _: None)
         self.requests = []
         self.arrived = asyncio.Event()
         self.end = None

@@ -149,11 +149,7 @@ async def _serve(
     reverification = Reverification(flow_cache, rejections, stages, views)
     budget = ReceiveBudget(shared.received_bytes, views.principal)
     application = Application(
-        gateway.handle,
-        counts,
-        budget,
-        max_requests=2 * settings.max_connections,
-        types=ProblemTypes(settings.docs_url),
+        gateway.handle, counts, budget, max_requests=2 * settings.max_connections, types=ProblemTypes(settings.docs_url)
     )
     server = make_server(
         application,

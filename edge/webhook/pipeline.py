@@ -38,14 +38,7 @@ from edge.webhook.compiled_endpoints import HOOKS, CompiledEndpoint, ParsedConte
 from edge.webhook.document_fetcher import DocumentFetcher, FetchError
 from edge.webhook.handshakes import DONE, FetchUrl
 from edge.webhook.log_limiter import RateLimitedLogger
-from edge.webhook.stages import (
-    Delivery,
-    RequestViews,
-    Stages,
-    answer_by_head,
-    build_event,
-    event_message,
-)
+from edge.webhook.stages import Delivery, RequestViews, Stages, answer_by_head, build_event, event_message
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError
 from flowhook.http.forwarded import Address

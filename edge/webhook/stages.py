@@ -40,15 +40,7 @@ from flowhook.sandbox.offload import Offload
 from flowhook.sharing import Principal
 from flowhook.sharing.limit import address_principal
 from flowhook.signatures.request_values import credentials_of, strip_query, without_credential_copies
-from flowhook.signatures.types import (
-    JsonBody,
-    Match,
-    Outcome,
-    RequestView,
-    Verifier,
-    first_match,
-    json_of,
-)
+from flowhook.signatures.types import JsonBody, Match, Outcome, RequestView, Verifier, first_match, json_of
 from flowhook.v1 import envelope_pb2
 from flowhook.wire.convert import event_to_proto
 

@@ -183,10 +183,7 @@ _READINGS: Final[tuple[tuple[str, Callable[[bytes], bytes]], ...]] = (
         "it passes with the secret without its prefix whsec_: set the secret again without it",
         lambda secret: secret.removeprefix(_WHSEC),
     ),
-    (
-        "it passes with the bytes that the secret holds in base64: set `key: {encoding: base64}` beside it",
-        _from_base64,
-    ),
+    ("it passes with the bytes that the secret holds in base64: set `key: {encoding: base64}` beside it", _from_base64),
     (
         "it passes with the bytes that the secret holds in hexadecimal: set `key: {encoding: hex}` beside it",
         lambda secret: bytes.fromhex(secret.decode()) if _HEX_SECRET.fullmatch(secret) else b"",

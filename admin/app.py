@@ -35,8 +35,8 @@ from flowhook.providers.sample_files import all_samples
 from flowhook.reporting.process_reports import ProcessReporter
 from flowhook.sharing import FairQueue, current_principal
 from flowhook.sharing.table import AdminLimits
-from operations.edge_access import EdgeAccess
-from operations.search.evaluator import ConditionEvaluator
+from operations.edges import EdgeAccess
+from operations.search import ConditionEvaluator
 from operations.tools import PartReader, Tools, Tracer
 
 # seconds within which the router must respond: health checkers (Kubernetes, for example) wait for 1 s
@@ -55,8 +55,8 @@ LATE_IMPORTS: Final = (
     "cryptography.hazmat.primitives.serialization",
     "cryptography.x509",
     "flowhook.reporting.process_reports",
-    "operations.search.conditions",
-    "operations.search.scan",
+    "operations.search_conditions",
+    "operations.search",
     "flowhook.events.workflow_input",
     "jinja2.debug",
     "yarl",

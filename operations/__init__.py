@@ -5,11 +5,11 @@ function with the path that it has in the API, from which the API's routes, its 
 forms are made.
 
 - `operation`: an operation, and how its parameters are read. `encoding`: results as JSON, and their schemas.
-- `flows`, `executions`, `faults`, `jobs`, `rejections`, `secrets`, `cluster`: the functions, and what they take and
-  return.
+- `flows`, `executions`, `execution_list`, `jobs`, `rejections`, `secrets`, `cluster`: the functions, and what they take
+  and return.
 - `table`: all operations.
-- `search`, `comparison`, `diagram`, `text_diff`, `provider_setup`, `health`: what operators are told that takes more
-  than a call of the router.
+- `search`, `comparison`, `diagram`, `text_diff`, `provider_setup`, `flow_reach`: what operators are told that takes
+  more than a call of the router.
 
 Must not live here: HTTP, HTML, sessions, what only senders' requests or executions need.
 """

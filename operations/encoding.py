@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Union, get_ar
 import orjson
 
 from flowhook.model import Flow, Retry, WorkflowError, to_datetime
+from flowhook.model.cluster import ProcessInfo
 from flowhook.model.executions import Attempt
 from flowhook.model.flows import AppliedFlow
 from flowhook.model.rejections import RejectedRequest
@@ -35,6 +36,7 @@ NAMES: Final = {"flow_revision": "revision", "has_webhook": "webhook"}  # keys t
 HIDDEN: Final[Mapping[type, frozenset[str]]] = {
     AppliedFlow: frozenset({"located_warnings"}),
     Flow: frozenset({"document", "definition"}),
+    ProcessInfo: frozenset({"clock_skew", "last_seen", "metrics", "url", "warnings"}),
     RejectedRequest: frozenset({"headers", "body"}),
     Retry: frozenset({"keys"}),
     WorkflowError: frozenset({"raising", "destination"}),

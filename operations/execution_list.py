@@ -1,9 +1,9 @@
-"""Operations that find executions: by conditions that the router checks, and by a jq condition on their events."""
+"""Operations that find executions: by conditions of the router, by a jq condition on their events, and by error."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, LiteralString
@@ -14,9 +14,8 @@ from pydantic_core import PydanticCustomError
 from flowhook.errors import InvalidError
 from flowhook.events import ids
 from flowhook.events.keys import MAX_ATTRIBUTES
-from flowhook.model import Status, to_datetime
+from flowhook.model import Execution, Status, to_datetime
 from flowhook.model.execution_filter import ExecutionFilter
-from flowhook.model.executions import Execution
 from operations.operation import Parameters
 
 if TYPE_CHECKING:
@@ -177,7 +176,7 @@ async def count_executions(client: AsyncClient, parameters: ExecutionConditions)
 async def _search(
     client: AsyncClient, execution_filter: ExecutionFilter, parameters: ExecutionList, tools: Tools
 ) -> ExecutionPage:
-    from operations.search.scan import search  # noqa: PLC0415 - it imports what starts processes
+    from operations.search import search  # noqa: PLC0415 - it imports what starts processes
 
     # the router's token, and the number of executions that were scanned before it
     page_token, _, earlier = parameters.page_token.partition("-")
@@ -232,3 +231,77 @@ def pairs_of(conditions: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _text(milliseconds: int | None) -> str:
     return "" if milliseconds is None else to_datetime(milliseconds).isoformat().replace("+00:00", "Z")
+
+
+MAX_LOOKED_AT: Final = 1000  # executions that are grouped: the newest ones
+
+
+class FaultList(Parameters):
+    """Parameters of `list_faults`."""
+
+    flow: str = ""
+    """ID of a flow; empty: any."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultGroup:
+    """Executions of one flow that failed at the same task with the same error.
+
+    `task` is a JSON Pointer. `detail` is that of the latest one, whose ID is `latest_id`.
+    """
+
+    flow_id: str
+    task: str
+    status: int
+    title: str
+    detail: str
+    count: int
+    first_at: datetime
+    latest_at: datetime
+    latest_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """Groups by the time of their latest execution, newest first. `complete`: whether all executions were looked at."""
+
+    groups: tuple[FaultGroup, ...]
+    looked_at: int
+    complete: bool
+
+
+async def list_faults(client: AsyncClient, parameters: FaultList) -> Faults:
+    """Group the faulted executions that were neither replayed nor resolved."""
+    page = await client.executions.page(flow_id=parameters.flow, unresolved=True, page_size=MAX_LOOKED_AT)
+    return Faults(group_faults(page.items), len(page.items), not page.next_page_token)
+
+
+def group_filter(group: FaultGroup) -> ExecutionFilter:
+    """Return the filter that the executions of a group meet, and later ones that fail alike."""
+    return ExecutionFilter(
+        flow_id=group.flow_id,
+        unresolved=True,
+        error_task=group.task,
+        error_status=group.status,
+        error_title=group.title,
+    )
+
+
+def group_faults(executions: Iterable[Execution]) -> tuple[FaultGroup, ...]:
+    """Group executions, given newest first, by flow, task, status and title of the error."""
+    groups: dict[tuple[str, str, int, str], list[Execution]] = {}
+    for execution in executions:
+        if (error := execution.error) is not None:
+            key = (execution.flow_id, error.instance, error.status, error.title)
+            groups.setdefault(key, []).append(execution)
+    return tuple(
+        FaultGroup(
+            *key,
+            detail="" if members[0].error is None else members[0].error.detail,
+            count=len(members),
+            first_at=members[-1].received_at,
+            latest_at=members[0].received_at,
+            latest_id=members[0].id,
+        )
+        for key, members in groups.items()
+    )

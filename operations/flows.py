@@ -1,4 +1,4 @@
-"""Operations on flows: their files, their numbers (rates, errors, queues, and the state of their secrets), pictures."""
+"""Operations on flows: their files, their numbers, pictures, and how they are reached."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pydantic import Field
 from flowhook.errors import Fault, InvalidFlowError, NotFoundError
 from flowhook.model import Change, TaskRun
 from flowhook.model.flows import AppliedFlow, Flow, FlowCondition, FlowRevision, FlowStatistics, NamedSecret
+from flowhook.model.overview import Overview, Period
 from operations.encoding import shown_fields
-from operations.flow_setup import FlowSetup
 from operations.operation import Parameters
 from operations.text_diff import DiffLine, diff
 
@@ -370,3 +370,68 @@ async def check_flow(client: AsyncClient, parameters: FlowText) -> CheckedFlow:
 
 def problems_of(faults: Iterable[Fault]) -> tuple[ListedProblem, ...]:
     return tuple(ListedProblem(fault.line, fault.key, fault.cause, fault.code) for fault in faults)
+
+
+class OverviewOf(Parameters):
+    """Parameters of `get_overview`."""
+
+    flow: str = ""
+    """ID of a flow; empty: all flows together."""
+    period: Period = Period.HOUR
+    """The period up to now."""
+
+
+async def get_overview(client: AsyncClient, parameters: OverviewOf) -> Overview:
+    """Get what flows did over a period: throughput, faults, latency, queue, incidents, storage."""
+    return await client.flows.overview(parameters.flow, period=parameters.period)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretState:
+    """A secret that a flow names. `updated_at`: when it was set; null: it is not set."""
+
+    name: str
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuthSetup:
+    """A kind of credentials: what to enter at the sender, its page about signatures (or empty), and its secrets."""
+
+    kind: str
+    steps: tuple[str, ...]
+    source: str
+    secrets: tuple[SecretState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSetup:
+    """A URL of a flow. `callback`: its name, or empty. `auth`: kinds of which one must pass; none: anybody may send.
+
+    `command`: how to send to it from a shell. Without a public URL of the edges, `url` begins with the path.
+    """
+
+    callback: str
+    url: str
+    methods: tuple[str, ...]
+    auth: tuple[AuthSetup, ...]
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlowLimit:
+    """A limit of a flow, as text with its unit, and whether its file says so."""
+
+    name: str
+    value: str
+    is_default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSetup:
+    """How a flow is reached: its URLs, all secrets that it names, its limits, and when its schedule starts it next."""
+
+    endpoints: tuple[EndpointSetup, ...]
+    secrets: tuple[SecretState, ...]
+    limits: tuple[FlowLimit, ...]
+    next_times: tuple[datetime, ...]

@@ -26,8 +26,8 @@ from flowhook.model.jobs import (
 from flowhook.model.replays import AS_RECORDED, AUTO, ReplayOptions
 from operations.encoding import shown_fields
 from operations.execution_list import ExecutionConditions, conditions_of, pairs_of
+from operations.executions import ReplayParameters
 from operations.operation import Parameters
-from operations.replays import ReplayParameters
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient

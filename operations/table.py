@@ -9,21 +9,17 @@ from operations import (
     cluster,
     execution_list,
     executions,
-    faults,
     flows,
     incidents,
     jobs,
-    overview,
     parts,
     rejections,
-    replays,
-    requests,
     secrets,
     test_events,
 )
 from operations.operation import Operation
 
-GET_OVERVIEW: Final = Operation("GET", "/overview", overview.get_overview)
+GET_OVERVIEW: Final = Operation("GET", "/overview", flows.get_overview)
 LIST_FLOWS: Final = Operation("GET", "/flows", flows.list_flows, items="flows")
 GET_FLOW: Final = Operation("GET", "/flows/{flow_id}", flows.get_flow)
 GET_FLOW_STATISTICS: Final = Operation("GET", "/flows/{flow_id}/statistics", flows.get_flow_statistics)
@@ -50,15 +46,15 @@ GET_EXECUTION_PICTURE: Final = Operation("GET", "/executions/{execution_id}/pict
 LIST_PARTS: Final = Operation("GET", "/executions/{execution_id}/parts", parts.list_parts)
 READ_PART: Final = Operation("GET", "/executions/{execution_id}/parts/{index}", parts.read_part)
 TRACE_EXECUTION: Final = Operation("GET", "/executions/{execution_id}/trace", executions.trace_execution)
-PREVIEW_REPLAY: Final = Operation("GET", "/executions/{execution_id}/replay", replays.preview_replay)
-REPLAY_EXECUTION: Final = Operation("POST", "/executions/{execution_id}/replay", replays.replay_execution)
+PREVIEW_REPLAY: Final = Operation("GET", "/executions/{execution_id}/replay", executions.preview_replay)
+REPLAY_EXECUTION: Final = Operation("POST", "/executions/{execution_id}/replay", executions.replay_execution)
 CANCEL_EXECUTION: Final = Operation("POST", "/executions/{execution_id}/cancel", executions.cancel_execution)
 SUSPEND_EXECUTION: Final = Operation("POST", "/executions/{execution_id}/suspend", executions.suspend_execution)
 RESUME_EXECUTION: Final = Operation("POST", "/executions/{execution_id}/resume", executions.resume_execution)
 RETRY_EXECUTION_NOW: Final = Operation("POST", "/executions/{execution_id}/retry-now", executions.retry_execution_now)
 RESOLVE_EXECUTION: Final = Operation("POST", "/executions/{execution_id}/resolve", executions.resolve_execution)
 DELETE_EXECUTION: Final = Operation("POST", "/executions/{execution_id}/delete", executions.delete_execution)
-LIST_FAULTS: Final = Operation("GET", "/faults", faults.list_faults)
+LIST_FAULTS: Final = Operation("GET", "/faults", execution_list.list_faults)
 LIST_INCIDENTS: Final = Operation("GET", "/incidents", incidents.list_incidents, items="incidents")
 GET_INCIDENT: Final = Operation("GET", "/incidents/{incident_id}", incidents.get_incident)
 PROBE_INCIDENT: Final = Operation("POST", "/incidents/{incident_id}/probe", incidents.probe_incident)
@@ -71,7 +67,7 @@ LIST_JOB_ITEMS: Final = Operation("GET", "/jobs/{job_id}/items", jobs.list_job_i
 PAUSE_JOB: Final = Operation("POST", "/jobs/{job_id}/pause", jobs.pause_job)
 RESUME_JOB: Final = Operation("POST", "/jobs/{job_id}/resume", jobs.resume_job)
 ABORT_JOB: Final = Operation("POST", "/jobs/{job_id}/abort", jobs.abort_job)
-LIST_REQUESTS: Final = Operation("GET", "/requests", requests.list_requests, items="requests")
+LIST_REQUESTS: Final = Operation("GET", "/requests", rejections.list_requests, items="requests")
 LIST_REJECTIONS: Final = Operation("GET", "/rejections", rejections.list_rejections, items="rejections")
 GET_REJECTION: Final = Operation("GET", "/rejections/{rejection_id}", rejections.get_rejection)
 READ_REJECTION_BODY: Final = Operation(

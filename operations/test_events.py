@@ -17,8 +17,7 @@ from flowhook.model.flows import SignedRequest
 from flowhook.model.rejections import TEST_TRACE
 from flowhook.providers import PROVIDERS, sample_files
 from flowhook.tracing.context import trace_id_of
-from operations.edge_access import EdgeAccess
-from operations.edge_request import MAX_RESPONSE, curl_line, send_to_edge
+from operations.edges import MAX_RESPONSE, EdgeAccess, curl_line, send_to_edge
 from operations.encoding import header_texts, shown_fields
 from operations.executions import read_with_beginning
 from operations.flows import FlowName

@@ -16,8 +16,8 @@ from flowhook.sharing import FairQueue, current_principal
 from flowhook.sharing.table import AdminLimits, OffloadLimits
 from flowhook.wire import convert
 from operations.attachment_parts import ListedPart, list_attachments, read_attachment
-from operations.edge_access import EdgeAccess
-from operations.search.evaluator import ConditionEvaluator
+from operations.edges import EdgeAccess
+from operations.search import ConditionEvaluator
 
 SECONDS: Final = 5.0  # CPU time in which the attachments of a body are found
 MEMORY_BYTES: Final = 256 * limits.MIB  # memory of a process

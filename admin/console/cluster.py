@@ -6,8 +6,7 @@ from typing import Any, Final
 
 from admin.console.live import LiveStream
 from admin.console.page import ConsolePage, read_live
-from operations.cluster import ClusterState
-from operations.health import SILENT_SECONDS
+from operations.cluster import SILENT_SECONDS, ClusterState
 from operations.operation import NoParameters
 from operations.table import GET_CLUSTER
 

@@ -13,14 +13,15 @@ from admin.console.page import ConsolePage, FilterForm, read_live, read_rows
 from flowhook.errors import InvalidError
 from flowhook.model import Status
 from operations.execution_list import (
+    MAX_LOOKED_AT,
     ExecutionConditions,
     ExecutionList,
     ExecutionPage,
     ExecutionTotal,
+    group_filter,
     pairs_of,
     to_pairs,
 )
-from operations.faults import MAX_LOOKED_AT, group_filter
 from operations.table import COUNT_EXECUTIONS, LIST_EXECUTIONS, LIST_FAULTS
 
 ROWS: Final = 50  # executions on a page at most, live or not

@@ -18,8 +18,7 @@ from admin.console.page import ConsolePage, FilterForm, read_live
 from flowhook.model.overview import Overview, Period
 from flowhook.process.metric_table import OTHER
 from operations import table
-from operations.flows import FlowList
-from operations.overview import OverviewOf
+from operations.flows import FlowList, OverviewOf
 
 # time between two looks at a period: points of longer ones change less
 LIVE_SECONDS: Final = {Period.HOUR: 5.0, Period.DAY: 15.0, Period.WEEK: 60.0, Period.MONTH: 60.0}

@@ -16,7 +16,7 @@ from flowhook.json import verbatim
 from flowhook.model import Reply
 from flowhook.model.error_types import Kind
 from flowhook.payloads.content_type import is_json
-from operations.comparison.json_diff import find_differences
+from operations.comparison import find_differences
 from runner import ipc
 from runner.interpreter.errors import error
 from runner.local_run import run_document

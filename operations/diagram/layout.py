@@ -18,8 +18,8 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from flowhook.document.definition import DIRECTIVES, PlacedTask, tasks_of, walk
 from operations.diagram import reading
-from operations.diagram.branches import ELSE, Branch, TaskList
-from operations.diagram.path import AGAIN, END, HANDLER, JOIN, START, Way
+from operations.diagram.path import AGAIN, HANDLER, JOIN, START, Way
+from operations.diagram.reading import ELSE, END, Branch, TaskList
 
 RowStyle = Literal["name", "summary", "condition", "case", "note", "visit"]
 

@@ -9,13 +9,12 @@ from typing import Any, Final
 
 from flowhook.document.definition import PlacedTask, walk
 from flowhook.model import TaskRun, TaskState
-from operations.diagram.reading import milliseconds_text
+from operations.diagram.reading import END, milliseconds_text
 
 Way = tuple[str, str]
 """JSON Pointers of a task and of the one that control went to; `START`, `END`, `AGAIN` or `JOIN` in place of one."""
 
 START: Final = ""  # in place of the first: where the flow begins
-END: Final = "end"  # in place of the second: the flow, or a list of tasks, ended
 AGAIN: Final = "again"  # the tasks of a loop began anew
 JOIN: Final = "join"  # a branch of a `fork` completed
 HANDLER: Final = "catch"  # the error handler of a `try` without tasks of its own

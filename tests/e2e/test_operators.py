@@ -13,7 +13,7 @@ from support.clients import KINDS, Either, close
 from support.patience import PATIENCE
 from support.systems import EVENT_ID, document, until
 
-from operations.edge_access import EdgeAccess
+from operations.edges import EdgeAccess
 
 pytestmark = pytest.mark.e2e
 

@@ -15,9 +15,7 @@ from flowhook.errors import InvalidError
 from flowhook.model import Execution, Status
 from flowhook.model.execution_filter import ALL
 from flowhook.v1.envelope_pb2 import Event
-from operations.search import scan
-from operations.search.evaluator import ConditionEvaluator, Evaluation
-from operations.search.scan import search
+from operations.search import ConditionEvaluator, Evaluation, scan, search
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -8,7 +8,7 @@ from support.certificates import Authority
 
 from flowhook.client import ProcessInfo
 from flowhook.errors import InvalidError
-from operations.edge_access import EdgeAccess, reported_url
+from operations.edges import EdgeAccess, reported_url
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowhook.client import SignedRequest
-from operations.edge_request import MAX_ARGUMENT, curl_line
+from operations.edges import MAX_ARGUMENT, curl_line
 
 REQUEST = SignedRequest("POST", "https://h/hook/a", (("x-a", b"1"),), b"{}", "github", "k", None, None)
 

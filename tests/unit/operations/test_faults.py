@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowhook.model import Execution, Status, WorkflowError
-from operations.faults import group_faults
+from operations.execution_list import group_faults
 
 
 def faulted(number, flow="orders", *, instance="/do/0/a", status=503, title="Communication Error"):

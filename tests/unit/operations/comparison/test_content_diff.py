@@ -6,8 +6,7 @@ import time
 
 from support.cases import cases
 
-from operations.comparison import MAX_COMPARED, compare_content
-from operations.comparison.content_diff import MAX_DIFFERENCES, MAX_LINE, MAX_VALUES
+from operations.comparison import MAX_COMPARED, MAX_DIFFERENCES, MAX_LINE, MAX_VALUES, compare_content
 
 
 def test_the_same_bytes_are_equal_whatever_they_are():

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flowhook.model import Event, Execution, ExecutionDetail, Principal, Status, TaskRun, TaskState, WorkflowError
-from operations.comparison import compare_executions
-from operations.comparison.execution_diff import MAX_TASKS
+from operations.comparison import MAX_TASKS, compare_executions
 
 EVENT = Event(
     id="evt_1",

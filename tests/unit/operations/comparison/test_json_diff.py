@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowhook.json import verbatim
-from operations.comparison.json_diff import MAX_DEPTH, MAX_SHOWN, find_differences
+from operations.comparison import MAX_DEPTH, MAX_SHOWN, find_differences
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),

@@ -6,7 +6,8 @@ import gzip
 import re
 
 from flowhook.model import TaskRun, TaskState
-from operations.diagram.path import AGAIN, END, HANDLER, JOIN, START, execution_path
+from operations.diagram.path import AGAIN, HANDLER, JOIN, START, execution_path
+from operations.diagram.reading import END
 from operations.diagram.svg import svg
 
 SET = {"set": {"a": 1}}

@@ -8,7 +8,7 @@ from support.cases import cases
 
 from flowhook.errors import InvalidError
 from flowhook.v1.envelope_pb2 import Event
-from operations.search.conditions import HAS_WEBHOOK, MAX_FAILURE, RAW, evaluate
+from operations.search_conditions import HAS_WEBHOOK, MAX_FAILURE, RAW, evaluate
 
 
 def event(body, **fields):

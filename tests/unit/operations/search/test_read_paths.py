@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support.cases import cases
 
 from flowhook.payloads.parsing import select, selection_of
-from operations.search.conditions import read_paths
+from operations.search_conditions import read_paths
 
 UNDERSTOOD = {
     ".body.order == -1": [("body", "order")],

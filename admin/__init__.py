@@ -1,7 +1,7 @@
 """The admin process: health and metrics, the console and the JSON API, on a port of its own. Only a gRPC client.
 
 - `app`: the composition root; `application`: the routes.
-- `base_handler`, `signed_in_handler`: base classes of HTTP handlers, without and with credentials.
+- `handlers`: base classes of HTTP handlers, without and with credentials.
 - `status_handlers`: the metrics of processes, and readiness of the cluster (`operations.cluster`).
 - `security/`: sessions, roles, limits, checks of Host and origin.
 - `api/`: the product's `operations` as JSON over HTTP, and their OpenAPI description.

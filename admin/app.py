@@ -11,14 +11,13 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from admin.application import application
-from admin.base_handler import AdminContext
 from admin.console import rendering
 from admin.console.documentation import documentation
 from admin.console.page import SILENCE_SECONDS
-from admin.security.logins import LoginLink
+from admin.handlers import MAX_BODY, AdminContext
 from admin.security.router_clients import RouterClients
+from admin.security.sessions import LoginLink
 from admin.server import Server
-from admin.signed_in_handler import MAX_BODY
 from flowhook.client import AsyncClient
 from flowhook.client.channel import open_channel
 from flowhook.http.forwarded import TrustedProxies, parse_networks

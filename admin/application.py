@@ -14,27 +14,25 @@ from tornado.routing import PathMatches, Rule
 from admin import status_handlers
 from admin.api import handlers as api
 from admin.api.openapi import PREFIX
-from admin.base_handler import AdminContext, BaseHandler
 from admin.console import (
     actions,
     apply,
-    audit,
     cluster,
     documentation,
     execution,
     executions,
     flows,
-    incidents,
     jobs,
+    lists,
     login,
     overview,
     rejections,
     replay,
-    requests,
     secrets,
     static_files,
     test_event,
 )
+from admin.handlers import AdminContext, BaseHandler
 from operations.operation import PLACEHOLDER
 from operations.table import APPLY_FLOW, CHECK_FLOW, CREATE_JOB, OPERATIONS, PREVIEW_JOB, REPLAY_EXECUTION, SET_SECRET
 
@@ -62,20 +60,20 @@ PAGES: Final = (
     ("/executions/{execution_id}/progress", execution.ExecutionProgress),
     ("/executions/{execution_id}/replay", replay.ReplayPage),
     ("/faults", executions.FaultsPage),
-    ("/incidents", incidents.IncidentsPage),
-    ("/incidents/{incident_id}", incidents.IncidentDetailPage),
-    ("/jobs", jobs.JobsPage),
+    ("/incidents", lists.IncidentsPage),
+    ("/incidents/{incident_id}", lists.IncidentDetailPage),
+    ("/jobs", lists.JobsPage),
     ("/jobs/new", jobs.NewJobPage),
     ("/jobs/{job_id}", jobs.JobDetailPage),
     ("/jobs/{job_id}/progress", jobs.JobProgress),
-    ("/requests", requests.RequestsPage),
+    ("/requests", lists.RequestsPage),
     ("/rejections", rejections.RejectionsPage),
     ("/rejections/{rejection_id}", rejections.RejectionDetailPage),
     ("/rejections/{rejection_id}/accept", rejections.AcceptHandler),
     ("/secrets", secrets.SecretsPage),
     ("/cluster", cluster.ClusterPage),
     ("/stream/cluster", cluster.ClusterStream),
-    ("/audit", audit.AuditLogPage),
+    ("/audit", lists.AuditLogPage),
     ("/healthz", status_handlers.LivenessHandler),
     ("/readyz", status_handlers.ReadinessHandler),
     ("/health", status_handlers.HealthHandler),

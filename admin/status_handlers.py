@@ -13,7 +13,7 @@ from dataclasses import replace
 from prometheus_client import CollectorRegistry
 
 import flowhook
-from admin.base_handler import BaseHandler
+from admin.handlers import BaseHandler
 from flowhook.client import ProcessInfo
 from flowhook.errors import FlowhookError
 from flowhook.process.metrics import expose, negotiated, render

@@ -11,8 +11,7 @@ import orjson
 import tornado.web
 
 from admin.api import openapi
-from admin.base_handler import AdminContext
-from admin.signed_in_handler import MAX_TOKEN, SignedInHandler
+from admin.handlers import MAX_TOKEN, AdminContext, SignedInHandler
 from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
 from operations.operation import Download, Operation
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import quote
 
-from admin.base_handler import AdminContext
 from admin.console.page import ConsolePage
+from admin.handlers import AdminContext
 from operations import table
 from operations.operation import Operation
 

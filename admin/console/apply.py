@@ -80,7 +80,6 @@ class ApplyPage(ConsolePage):
             shown=shown,
             reason=reason,
             error=error,
-            errors=self.invalid_fields(error),
             problems=problems,
             lines=list(numbered(document, shown_problems)) if shown_problems else [],
             checked=checked,

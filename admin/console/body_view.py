@@ -1,4 +1,7 @@
-"""Views of a body, made from its bytes: as text, indented if it is JSON or XML, and in hexadecimal; pure."""
+"""Views of a body, made from its bytes: as text, indented if it is JSON or XML, and in hexadecimal; pure.
+
+Nothing is converted: numbers, escapes, repeated keys and their order stay as sent. Source: RFC 8259 (JSON).
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,10 @@ import re
 from typing import Any, Final
 from xml.parsers import expat
 
-from admin.console.json_format import MAX_INDENT, indent_json
-
 MAX_SHOWN: Final = 64 * 1024  # bytes of a body that a page shows as text
 MAX_HEX: Final = 4 * 1024  # bytes of a body that a page shows in hexadecimal
 _WIDTH: Final = 16  # bytes in a line in hexadecimal
-_TOKEN: Final = re.compile(
+_XML_TOKEN: Final = re.compile(
     r"""<!--.*?--> | <!\[CDATA\[.*?\]\]> | <\?.*?\?> | <(?:[^>"']|"[^"]*+"|'[^']*+')*+> | [^<]++""",
     re.VERBOSE | re.DOTALL,
 )
@@ -61,7 +62,7 @@ def indent_xml(text: str) -> str | None:
         return None
     if not _is_well_formed(text):
         return None
-    tokens = _TOKEN.findall(text)
+    tokens = _XML_TOKEN.findall(text)
     ends = _ends_of_lines(tokens)
     lines: list[str] = []
     depth, index = 0, 0
@@ -117,3 +118,68 @@ def _ends_of_lines(tokens: list[str]) -> dict[int, int]:
 def _begins(token: str) -> bool:
     """Whether a token is the tag at the beginning of an element that has an end of its own."""
     return token[0] == "<" and token[1] not in "!?/" and not token.endswith("/>")
+
+
+MAX_INDENT: Final = 16  # levels that are indented; deeper ones are shown as deep as this
+_JSON_TOKEN: Final = re.compile(
+    r"""[ \t\n\r]*+(
+    [{}\[\],:]
+    | "(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"
+    | -?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?(?![0-9A-Za-z.+-])
+    | (?:true|false|null)(?![0-9A-Za-z])
+    )""",
+    re.VERBOSE,
+)
+_BLANK: Final = re.compile(r"[ \t\n\r]*+")
+# What may come next, by kind of token: `{ } [ ] , :`, `"` for a string, `0` for any other value.
+_STRUCTURE: Final = frozenset('{}[],:"')
+_VALUE: Final = '{["0'
+_FOLLOWING: Final = {"{": '"}', "[": _VALUE + "]", ":": _VALUE}
+_CLOSING: Final = {"}": "{", "]": "["}
+
+
+def indent_json(text: str) -> str | None:
+    """Return JSON with one member or element a line; None if the text is not JSON.
+
+    Takes time in proportion to the length: the caller limits it.
+    """
+    parts: list[str] = []
+    open_brackets: list[str] = []
+    position, previous, expected = 0, "", _VALUE
+    while match := _JSON_TOKEN.match(text, position):
+        token, position = match[1], match.end()
+        first = token[0]
+        kind = first if first in _STRUCTURE else "0"
+        if kind not in expected:
+            return None
+        if kind in _CLOSING:
+            open_brackets.pop()
+            if previous != _CLOSING[kind]:
+                parts.append(_line(open_brackets))
+        elif previous in ("{", "[", ","):
+            parts.append(_line(open_brackets))
+        parts.append(": " if kind == ":" else token)
+        if kind in ("{", "["):
+            open_brackets.append(kind)
+        expected = _expected(kind, previous, open_brackets)
+        previous = kind
+    if expected or _BLANK.fullmatch(text, position) is None:
+        return None
+    return "".join(parts)
+
+
+def _expected(kind: str, previous: str, open_brackets: list[str]) -> str:
+    """Return the kinds of tokens that may follow one of `kind`, before which there was one of `previous`."""
+    if kind in _FOLLOWING:
+        return _FOLLOWING[kind]
+    if not open_brackets:
+        return ""
+    if open_brackets[-1] == "[":
+        return _VALUE if kind == "," else ",]"
+    if kind == ",":
+        return '"'
+    return ":" if kind == '"' and previous in "{," else ",}"  # after a member's name, else after its value
+
+
+def _line(open_brackets: list[str]) -> str:
+    return "\n" + "  " * min(len(open_brackets), MAX_INDENT)

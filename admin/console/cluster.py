@@ -7,7 +7,6 @@ from typing import Any, Final
 from admin.console.live import LiveStream
 from admin.console.page import ConsolePage, read_live
 from operations.cluster import SILENT_SECONDS, ClusterState
-from operations.operation import NoParameters
 from operations.table import GET_CLUSTER
 
 LIVE_SECONDS: Final = 2.0  # time between two looks at the cluster: its processes report as often
@@ -25,14 +24,12 @@ class ClusterPage(ConsolePage):
 class ClusterStream(LiveStream):
     """`/stream/cluster`."""
 
+    operation = GET_CLUSTER
     template = "cluster_state.html"
     interval = LIVE_SECONDS
 
-    def conditions(self) -> NoParameters:
-        return GET_CLUSTER.read_query({}, self.query())
-
-    async def load(self, conditions: NoParameters) -> dict[str, Any]:
-        return _values_of(await self.perform(GET_CLUSTER, conditions))
+    def values_of(self, _conditions: Any, result: ClusterState) -> dict[str, Any]:
+        return _values_of(result)
 
 
 def _values_of(cluster: ClusterState) -> dict[str, Any]:

@@ -247,7 +247,6 @@ class DiffPage(ConsolePage):
             completed=completed,
             diff=None,
             error=problem,
-            errors=self.invalid_fields(problem),
         )
 
     async def _earlier(self, execution: Execution, *statuses: str) -> Execution | None:

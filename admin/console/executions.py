@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from admin.console.live import LiveStream
-from admin.console.page import ConsolePage, FilterForm, read_live, read_rows
+from admin.console.page import ConsolePage, FilterForm, query_of, read_live, read_rows
 from flowhook.errors import InvalidError
 from flowhook.model import Status
 from operations.execution_list import (
@@ -57,11 +57,6 @@ def condition_pairs(filters: ExecutionList) -> list[tuple[str, str]]:
     return pairs_of({name: value for name in LABELS if (value := getattr(filters, name))})
 
 
-def filter_query(filters: ExecutionList, **others: str) -> str:
-    kept = [pair for pair in condition_pairs(filters) if pair[0] not in others]
-    return urlencode([(name, value) for name, value in (*kept, *others.items()) if value])
-
-
 def chips(filters: ExecutionList) -> list[Chip]:
     pairs = condition_pairs(filters)
     return [
@@ -89,7 +84,7 @@ class ExecutionsPage(ConsolePage):
         live = read_live(query)
         filters = read_rows(LIST_EXECUTIONS, query, ROWS)
         if any("" in values for values in query.values()):  # a form sends its empty fields, too; links are shared
-            conditions = filter_query(filters, page_token=filters.page_token, live="" if live else "off")
+            conditions = query_of(filters, page_token=filters.page_token, live="" if live else "off")
             self.see_other(f"/executions?{conditions}".rstrip("?"))
             return
         page, total = await asyncio.gather(self.perform(LIST_EXECUTIONS, filters), self._total(filters))
@@ -101,14 +96,14 @@ class ExecutionsPage(ConsolePage):
             total=total,
             filters=filters,
             chips=chips(filters),
-            periods=[(name, filter_query(filters, since=since), since) for since, name in PERIODS],
+            periods=[(name, query_of(filters, since=since), since) for since, name in PERIODS],
             statuses=list(Status),
             first=first,
             can_live=can_live,
             live=can_live and live,
-            query=filter_query(filters),
-            older=filter_query(filters, page_token=page.next_page_token),
-            switched=filter_query(filters, live="off" if live else "on"),
+            query=query_of(filters),
+            older=query_of(filters, page_token=page.next_page_token),
+            switched=query_of(filters, live="off" if live else "on"),
             **row_values(filters, page),
         )
 
@@ -127,17 +122,17 @@ class ExecutionsPage(ConsolePage):
 class ExecutionStream(LiveStream):
     """`/executions/stream`."""
 
+    operation, rows = LIST_EXECUTIONS, ROWS
     template = "execution_rows.html"
 
     def conditions(self) -> ExecutionList:
-        filters = read_rows(LIST_EXECUTIONS, self.query(), ROWS)
+        filters: ExecutionList = super().conditions()
         if filters.jq:
             raise InvalidError("a list with a jq condition does not update by itself", reason="PARAMETER_INVALID")
         return filters
 
-    async def load(self, conditions: ExecutionList) -> dict[str, Any]:
-        page = await self.perform(LIST_EXECUTIONS, conditions)
-        return {"page": page, **row_values(conditions, page)}
+    def values_of(self, conditions: ExecutionList, result: ExecutionPage) -> dict[str, Any]:
+        return {"page": result, **row_values(conditions, result)}
 
 
 def row_values(filters: ExecutionList, page: ExecutionPage) -> dict[str, bool | str]:

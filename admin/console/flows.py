@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
-from urllib.parse import urlencode
+from typing import Final
 
 import orjson
 from markupsafe import Markup
 
 from admin.console.live import LiveStream
-from admin.console.page import ConsolePage, FilterForm, read_live, read_rows
+from admin.console.page import ConsolePage, FilterForm, query_of, read_live, read_rows
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, NotFoundError
 from flowhook.model.flows import FlowCondition
 from operations import table
-from operations.flows import FlowList, FlowPage, ListedFlow
+from operations.flows import FlowPage, ListedFlow
 
 ROWS: Final = 100  # flows on a page at most, live or not
 LIVE_SECONDS: Final = 2.0  # time between two looks at the list of flows
 MAX_LOOKED_AT: Final = 5  # flows that are looked at for one that needs no signature
-
-
-def filter_query(filters: FlowList, **others: str) -> str:
-    pairs = {"name": filters.name, "state": filters.state.value if filters.state else "", **others}
-    return urlencode({name: value for name, value in pairs.items() if value})
 
 
 class FlowsPage(ConsolePage):
@@ -38,7 +32,7 @@ class FlowsPage(ConsolePage):
         filters = read_rows(table.LIST_FLOWS, query, ROWS)
         first = not filters.page_token
         page = await self.perform(table.LIST_FLOWS, filters)
-        whole = first and not filter_query(filters)
+        whole = first and not query_of(filters)
         guide = await first_webhook(self, page) if whole and page.flows else None
         self.finish_page(
             "flows.html",
@@ -48,9 +42,9 @@ class FlowsPage(ConsolePage):
             first=first,
             live=first and live and bool(page.flows),
             guide=guide,
-            query=filter_query(filters),
-            next_query=filter_query(filters, page_token=page.next_page_token),
-            switched=filter_query(filters, live="off" if live else "on"),
+            query=query_of(filters),
+            next_query=query_of(filters, page_token=page.next_page_token),
+            switched=query_of(filters, live="off" if live else "on"),
         )
 
 
@@ -74,14 +68,9 @@ async def first_webhook(page: ConsolePage, listed: FlowPage) -> dict[str, str] |
 class FlowStream(LiveStream):
     """`/stream/flows`."""
 
+    operation, rows = table.LIST_FLOWS, ROWS
     template = "flow_rows.html"
     interval = LIVE_SECONDS
-
-    def conditions(self) -> FlowList:
-        return read_rows(table.LIST_FLOWS, self.query(), ROWS)
-
-    async def load(self, conditions: FlowList) -> dict[str, Any]:
-        return {"page": await self.perform(table.LIST_FLOWS, conditions)}
 
 
 async def _is_unsigned(client: AsyncClient, flow: ListedFlow) -> bool:
@@ -141,5 +130,4 @@ class RevisionsPage(ConsolePage):
             old=old,
             new=new,
             error=problem,
-            errors=self.invalid_fields(problem),
         )

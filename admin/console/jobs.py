@@ -1,4 +1,4 @@
-"""`/jobs`, `/jobs/new` and `/jobs/ID`."""
+"""`/jobs/new` and `/jobs/ID`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Final
 from urllib.parse import parse_qs, quote, urlencode
 
 from admin.console.page import ConsolePage
-from admin.console.replay_fields import DEFAULTS, digest, error_fields, ignored, unused
+from admin.console.replay import DEFAULTS, digest, error_fields, ignored, unused
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError
 from flowhook.model import Status
 from flowhook.model.jobs import ItemOutcome, JobAction, JobState
 from operations.execution_list import ExecutionConditions, to_pairs
 from operations.jobs import JobDraft, PreviewView
 from operations.operation import Operation, P, ParameterError
-from operations.table import CREATE_JOB, GET_JOB, LIST_JOB_ITEMS, LIST_JOBS, PREVIEW_JOB
+from operations.table import CREATE_JOB, GET_JOB, LIST_JOB_ITEMS, PREVIEW_JOB
 
 PREVIEWED: Final = "previewed"  # field with the action and the conditions that the last preview was about
 # field with a digest of how the last preview said that executions are replayed
@@ -26,17 +26,6 @@ SEEN: Final = "seen"  # parameter with the state that the page of a job shows
 _NOTHING: Final = "-"  # value of these fields if there was no preview: nothing that can be chosen is this
 _PREVIEWS: Final = (PREVIEWED, PREVIEWED_CHOICES)
 _NOT_PREVIEWED: Final = ("reason", "request_id", *_PREVIEWS)
-
-
-class JobsPage(ConsolePage):
-    """`/jobs`: jobs, newest first, with their progress."""
-
-    async def show(self, *_values: str) -> None:
-        parameters = LIST_JOBS.read_query({}, self.query())
-        page = await self.perform(LIST_JOBS, parameters)
-        older = urlencode({"page_token": page.next_page_token})
-        active = any(job.state in (JobState.PENDING, JobState.RUNNING) for job in page.jobs)
-        self.finish_page("jobs.html", page=page, first=not parameters.page_token, older=older, active=active)
 
 
 class NewJobPage(ConsolePage):
@@ -91,7 +80,6 @@ class NewJobPage(ConsolePage):
             changed=notice,
             preview=preview,
             error=error,
-            errors=self.invalid_fields(error),
             tasks=_tasks(preview),
             reason=fields.get("reason", [""])[0],
             previewed=previewed,

@@ -12,8 +12,9 @@ import asyncio
 from typing import Any, Final
 
 from admin.console import rendering
-from admin.console.page import ConsolePage
+from admin.console.page import ConsolePage, read_rows
 from flowhook.errors import FlowhookError, UnauthenticatedError, UnavailableError
+from operations.operation import Operation
 
 INTERVAL_SECONDS: Final = 0.5  # time between two looks at the list of executions
 # such a multiple of the time that a look takes passes before the next one: conditions without an index take long
@@ -27,19 +28,28 @@ AWAY: Final = "event: away\ndata:\n\n"  # sent instead of the rows while the rou
 class LiveStream(ConsolePage):
     """Base class of the streams: subclasses say what is read and shown."""
 
+    operation: Operation[Any]  # reads the conditions, and what is shown
+
     SUPPORTED_METHODS = ("GET",)
     is_part = True
     patience = None  # it ends when its reader leaves
     template = ""  # renders the rows
     interval = INTERVAL_SECONDS  # between two looks at the list; at most so many events are sent
+    rows: int | None = None  # of a list: so many are shown
 
     def conditions(self) -> Any:
-        """Return the conditions that the parameters of the URL name; subclasses override this."""
-        raise NotImplementedError
+        """Return the conditions that the parameters of the URL name."""
+        query = self.query()
+        return (
+            self.operation.read_query({}, query) if self.rows is None else read_rows(self.operation, query, self.rows)
+        )
 
     async def load(self, conditions: Any) -> dict[str, Any]:
-        """Return the values for the template, by name; subclasses override this. May raise as operations do."""
-        raise NotImplementedError
+        """Return the values for the template, by name. May raise as operations do."""
+        return self.values_of(conditions, await self.perform(self.operation, conditions))
+
+    def values_of(self, _conditions: Any, result: Any) -> dict[str, Any]:
+        return {"page": result}
 
     def prepare(self) -> None:
         self._closed = asyncio.Event()

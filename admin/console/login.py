@@ -2,7 +2,7 @@
 
 The form has one field, `token`: a bearer token of the router with the scope `view` or `admin`. The router is asked what
 the token may do, and its answer is the role of the session. A second form, which a script sends, has the code of the
-link that `flowhook up` prints (`admin.security.logins`).
+link that `flowhook up` prints (`admin.security.sessions`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import secrets
 
 from admin.console.page import CSRF_FIELD, ConsolePage, with_newlines
 from admin.console.unsent_form import MAX_CARRIED, MAX_ESCAPES, carried, summary, unsent_form
+from admin.handlers import COOKIE, MAX_TOKEN, parse_fields
 from admin.security.router_clients import find_role
 from admin.security.sessions import MAX_AGE_SECONDS, LoginRole
-from admin.signed_in_handler import COOKIE, MAX_TOKEN, parse_fields
 from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError, UnavailableError
 
 

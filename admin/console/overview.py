@@ -14,7 +14,7 @@ from admin.console import rendering
 from admin.console.charts import Series, chart
 from admin.console.flows import first_webhook
 from admin.console.live import LiveStream
-from admin.console.page import ConsolePage, FilterForm, read_live
+from admin.console.page import ConsolePage, FilterForm, query_of, read_live
 from flowhook.model.overview import Overview, Period
 from flowhook.process.metric_table import OTHER
 from operations import table
@@ -34,10 +34,6 @@ TIMES: Final = (1.0, 60.0, 3600.0, 86_400.0)  # units of durations, in seconds
 FEW_MILLISECONDS: Final = 0.01  # s; below, parts of one are shown
 SIZES: Final = (1.0, 2.0**10, 2.0**20, 2.0**30)
 MINUS: Final = "\N{MINUS SIGN}"
-
-
-def query_of(parameters: OverviewOf, **others: str) -> str:
-    return urlencode({**parameters.model_dump(mode="json", exclude_defaults=True), **others})
 
 
 def executions_of(flow: str, point: Any, step: float, **conditions: str) -> str:
@@ -164,12 +160,13 @@ class OverviewPage(ConsolePage):
 class OverviewStream(LiveStream):
     """`/stream/overview`."""
 
+    operation = table.GET_OVERVIEW
     template = "overview_state.html"
 
     def conditions(self) -> OverviewOf:
-        parameters = table.GET_OVERVIEW.read_query({}, self.query())
+        parameters: OverviewOf = super().conditions()
         self.interval = LIVE_SECONDS[parameters.period]
         return parameters
 
-    async def load(self, conditions: OverviewOf) -> dict[str, Any]:
-        return shown(await self.perform(table.GET_OVERVIEW, conditions), conditions)
+    def values_of(self, conditions: OverviewOf, result: Overview) -> dict[str, Any]:
+        return shown(result, conditions)

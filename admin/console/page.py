@@ -13,14 +13,15 @@ from urllib.parse import quote, urlencode
 
 from admin.console import rendering
 from admin.console.unsent_form import MAX_UNSENT, carry, summary, unsent_form
+from admin.handlers import COOKIE, SignedInHandler
 from admin.security.request_checks import is_same_origin
 from admin.security.sessions import LoginRole
-from admin.signed_in_handler import COOKIE, SignedInHandler
 from flowhook.asyncio_tasks import end_tasks
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError, UnavailableError
+from operations.execution_list import pairs_of
 from operations.executions import read_beginning
-from operations.operation import Operation, P, ParameterError
+from operations.operation import Operation, P, ParameterError, Parameters
 
 CSRF_FIELD: Final = "csrf_token"
 MENU: Final = (
@@ -39,39 +40,10 @@ MENU: Final = (
 )
 # entries of the menu, by what the paths of their pages begin with
 SECTIONS: Final = {**{name: name for name in MENU}, "": "overview", "apply": "flows", "check": "flows"}
-# what explains a page of the console, by its template; any other page: `console`
-HELP: Final[Mapping[str, str]] = {
-    "apply.html": "flow-file",
-    "audit.html": "console#audit-log",
-    "cluster.html": "operations#processes",
-    "diff.html": "console#comparing-executions",
-    "execution.html": "console#one-execution",
-    "executions.html": "console#finding-executions",
-    "faults.html": "executions#faults",
-    "flow.html": "flow-file",
-    "flow_revisions.html": "commands#flows-revisions",
-    "flows.html": "console#numbers-of-flows",
-    "incident.html": "console#incidents",
-    "incidents.html": "console#incidents",
-    "job.html": "executions#bulk-jobs",
-    "job_new.html": "executions#bulk-jobs",
-    "jobs.html": "executions#bulk-jobs",
-    "overview.html": "console#overview",
-    "rejection.html": "console#accepting-a-refused-request",
-    "rejections.html": "http",
-    "requests.html": "console#requests",
-    "replay.html": "executions#replay-and-cancel",
-    "secrets.html": "flow-file#secrets",
-    "test_event.html": "console#test-events",
-}
 # time that work may take before the router is asked for a sign of life; then after each further such time
 PATIENCE_SECONDS: Final = 2.0
 # time within which a router that is only busy answers a call that reads nothing from storage
 SILENCE_SECONDS: Final = 3.0
-
-
-def help_url(template: str) -> str:
-    return f"/docs/{HELP.get(template, 'console')}"
 
 
 def with_newlines(fields: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -95,6 +67,12 @@ def read_rows(operation: Operation[P], query: Mapping[str, Sequence[str]], rows:
     if (query.get("page_size") or [""])[0]:
         raise InvalidError(f"a page has {rows} rows: write no page_size", reason="PARAMETER_INVALID")
     return operation.read_query({}, {**query, "page_size": [str(rows)]})
+
+
+def query_of(parameters: Parameters, **others: str) -> str:
+    """Return the conditions of a list as the query of its URL, from its beginning, and others that are not empty."""
+    conditions = parameters.model_dump(mode="json", exclude={"page_size", "page_token"}, exclude_defaults=True)
+    return urlencode([pair for pair in pairs_of({**conditions, **others}) if pair[1]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +113,8 @@ class ConsolePage(SignedInHandler):
         else:
             await until_router_hangs(self.show(*values), self.context.watch, self.patience)
 
-    def finish_page(self, template: str, **values: Any) -> None:
+    def finish_page(self, template: str, *, error: FlowhookError | None = None, **values: Any) -> None:
+        """Respond with a page; `error` is about fields of its form, which say so, or about all of it."""
         session = self.session
         is_visit = self.request.method == "GET" and not self.is_update
         self.set_header("Content-Type", "text/html; charset=UTF-8")
@@ -147,8 +126,8 @@ class ConsolePage(SignedInHandler):
                 operator=session is not None and session.role is LoginRole.OPERATOR,
                 notice="" if session is None or not is_visit else session.take_notice(),
                 csrf_token="" if session is None else session.csrf_token(),
-                help_url=help_url(template),
-                **values,
+                error=error,
+                **{"errors": self.invalid_fields(error), **values},
             )
         )
 
@@ -224,7 +203,7 @@ class ConsolePage(SignedInHandler):
             return False
         self.set_status_of(error)
         filters = form.operation.draft({}, self.query(), fields)
-        self.finish_page("invalid_form.html", form=form, error=error, errors=fields, filters=filters, **form.values)
+        self.finish_page("invalid_form.html", form=form, error=error, filters=filters, **form.values)
         return True
 
     def _finish_unsent_form(self, error: FlowhookError, errors: Mapping[str, str]) -> None:
@@ -295,14 +274,13 @@ class ListPage(ConsolePage):
         query = {name: values for name, values in self.query().items() if values != [""]}  # a form sends all fields
         parameters = self.operation.read_query({}, query)
         page = await self.perform(self.operation, parameters)
-        given = parameters.model_dump(exclude={"page_size", "page_token"}, exclude_defaults=True)
         self.finish_page(
             self.template,
             page=page,
             filters=parameters,
             first=not parameters.page_token,
-            newest=urlencode(given),
-            older=urlencode({**given, "page_token": page.next_page_token}),
+            newest=query_of(parameters),
+            older=query_of(parameters, page_token=page.next_page_token),
             **self.values,
         )
 

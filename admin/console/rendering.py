@@ -13,8 +13,7 @@ from markupsafe import Markup, escape
 
 import flowhook
 from admin.console import static_files
-from admin.console.body_view import indented
-from admin.console.json_format import indent_json
+from admin.console.body_view import indent_json, indented
 from flowhook.security import callback_tokens
 from operations.encoding import to_json
 

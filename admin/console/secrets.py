@@ -20,7 +20,7 @@ class SecretsPage(ConsolePage):
     async def show_list(self, name: str, query: Mapping[str, list[str]], error: FlowhookError | None = None) -> None:
         """Respond with the list, and with a form for a secret, which was not set if there is an error."""
         listed = await self.run(LIST_SECRETS, {}, query)
-        self.finish_page("secrets.html", listed=listed, name=name, error=error, errors=self.invalid_fields(error))
+        self.finish_page("secrets.html", listed=listed, name=name, error=error)
 
 
 class SetSecretHandler(SecretsPage):

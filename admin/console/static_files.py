@@ -9,7 +9,7 @@ from typing import Final
 
 import tornado.web
 
-from admin.base_handler import BaseHandler
+from admin.handlers import BaseHandler
 from operations.diagram.svg import STYLE
 
 FOLDER: Final = Path(__file__).parent / "static"

@@ -77,8 +77,7 @@ class TestEventPage(ConsolePage):
             signed=signed,
             response=response,
             response_body="" if response is None else indented(response.body) or response.body,
-            problem=problem,
-            errors=self.invalid_fields(problem),
+            error=problem,
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from admin.console.json_format import indent_json
+from admin.console.body_view import indent_json
 from admin.console.timeline import Bar
 from flowhook.json import object_of
 from flowhook.model import Status, TaskRun, TaskState

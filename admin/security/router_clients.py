@@ -9,8 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from admin.in_progress import SharedCalls
-from admin.security.logins import LoginLimiter
-from admin.security.sessions import LoginRole, digest
+from admin.security.sessions import LoginLimiter, LoginRole, digest
 from flowhook.client import AsyncClient
 from flowhook.errors import ExhaustedError, InvalidError, PermissionDeniedError, UnauthenticatedError
 from flowhook.sharing import FairQueue, Limit

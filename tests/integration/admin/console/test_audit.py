@@ -7,7 +7,7 @@ import pytest
 from support.consoles import running_console
 from support.routers import flow
 
-from admin.console.audit import ACTIONS
+from admin.console.lists import ACTIONS
 from router.calls.audit_recorder import AUDITED
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

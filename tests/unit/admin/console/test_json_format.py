@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.cases import cases
 from support.examples import examples
 
-from admin.console.json_format import indent_json
+from admin.console.body_view import indent_json
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.cases import cases
 
-from admin.console.replay_fields import DEFAULTS, digest, ignored
+from admin.console.replay import DEFAULTS, digest, ignored
 
 
 @cases(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from admin.security import logins
-from admin.security.logins import (
+from admin.security.sessions import (
     BURST,
     LINK_SECONDS,
     MAX_LOGINS,

@@ -2,7 +2,7 @@
 
 - `app`: the composition root; `application`: the routes.
 - `handlers`: base classes of HTTP handlers, without and with credentials.
-- `status_handlers`: the metrics of processes, and readiness of the cluster (`operations.cluster`).
+- `status_handlers`: the metrics of processes, and readiness of the cluster (`operations.health`).
 - `security/`: sessions, roles, limits, checks of Host and origin.
 - `api/`: the product's `operations` as JSON over HTTP, and their OpenAPI description.
 - `console/`: pages for people.

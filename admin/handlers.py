@@ -1,4 +1,4 @@
-"""Base classes of the HTTP handlers of the admin process: headers, problems, credentials, bodies, calls of operations."""
+"""Base classes of the HTTP handlers of the admin process: headers, problems, credentials, bodies, operations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import http
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -16,9 +16,8 @@ import attrs
 import tornado.web
 from tornado.iostream import StreamClosedError
 
-from admin.in_progress import RequestsInProgress, SharedCalls
 from admin.security.request_checks import is_allowed_host, is_embedded_elsewhere, is_same_origin
-from admin.security.router_clients import Recognition, RouterClients
+from admin.security.router_clients import Recognition, RouterClients, SharedCalls
 from admin.security.sessions import LoginLink, LoginRole, LoginSession, LoginSessions, SentLogins, digest
 from flowhook import errors
 from flowhook.client import AsyncClient, ProcessInfo
@@ -85,6 +84,29 @@ UNREAD: Final = (
     http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     http.HTTPStatus.MISDIRECTED_REQUEST,
 )
+
+
+class RequestsInProgress:
+    """Handlers whose requests have no response yet, so that a process that stops can answer them first."""
+
+    def __init__(self) -> None:
+        self._handlers: set[object] = set()
+        self._ended = asyncio.Event()
+
+    def add(self, handler: object) -> None:
+        self._handlers.add(handler)
+
+    def discard(self, handler: object) -> None:
+        self._handlers.discard(handler)
+        self._ended.set()
+
+    async def wait_for_end(self, seconds: float, *, excluding: Collection[object] = ()) -> None:
+        """Wait until all requests have ended, but for `excluding`; for `seconds` at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._handlers.issubset(excluding):
+                    self._ended.clear()
+                    await self._ended.wait()
 
 
 @attrs.define(eq=False, repr=False)

@@ -18,7 +18,7 @@ from flowhook.client import ProcessInfo
 from flowhook.errors import FlowhookError
 from flowhook.process.metrics import expose, negotiated, render
 from flowhook.reporting.reported_metrics import labelled
-from operations import cluster
+from operations import health
 
 
 class StatusHandler(BaseHandler):
@@ -30,7 +30,7 @@ class StatusHandler(BaseHandler):
                 found = list(await self.context.client.cluster.processes(metrics=metrics))
             except FlowhookError as error:
                 return [], [error.message, *await self._address_problems()]
-            return found, cluster.unready_reasons(found)
+            return found, health.unready_reasons(found)
 
         found: tuple[list[ProcessInfo], list[str]] = await self.context.shared_calls.share(("processes", metrics), ask)
         return found
@@ -57,7 +57,7 @@ class ReadinessHandler(StatusHandler):
     async def get(self, *_values: str) -> None:
         processes, reasons = await self.processes()
         self.set_status(http.HTTPStatus.SERVICE_UNAVAILABLE if reasons else 200)
-        self.finish_json({"ready": not reasons, "reasons": reasons, "warnings": cluster.warnings(processes)})
+        self.finish_json({"ready": not reasons, "reasons": reasons, "warnings": health.warnings(processes)})
 
 
 class HealthHandler(StatusHandler):
@@ -65,7 +65,7 @@ class HealthHandler(StatusHandler):
 
     async def get(self, *_values: str) -> None:
         processes, reasons = await self.processes()
-        shown = [cluster.describe_process(process) for process in processes]
+        shown = [health.describe_process(process) for process in processes]
         self.finish_json({"ready": not reasons, "reasons": reasons, "processes": shown})
 
 
@@ -105,7 +105,7 @@ def merge_metrics(processes: Iterable[ProcessInfo]) -> bytes:
     up: list[tuple[tuple[str, str], float]] = []
     families: dict[bytes, tuple[bytes, bytes, list[bytes]]] = {}  # first and second line, and samples of each process
     for process in processes:
-        up.append(((process.name, process.role), float(cluster.is_ready(process))))
+        up.append(((process.name, process.role), float(health.is_ready(process))))
         for text in (b"\n" + process.metrics).split(b"\n# HELP ")[1:]:
             help_, _, rest = text.partition(b"\n")
             type_, _, samples = rest.partition(b"\n")

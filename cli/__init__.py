@@ -3,7 +3,7 @@
 - `commands`: one module per command or family of commands.
 - `supervisor`: the local cluster of `flowhook up`; `development`: what `flowhook dev` adds to it.
 - `supervised`, `applying`: entry points of the processes that the supervisor starts.
-- `operation_commands`, `bulk`: commands that are made of operations.
+- `operation_commands`: commands that are made of operations.
 - `options`, `output`: options and output formats that commands share.
 
 Nothing imports from here.

@@ -11,28 +11,20 @@ from typer import Option
 
 import flowhook
 
-# each is a module of `cli.commands`, but for the last ones, which run a process of that role
 ROLES: Final = ("edge", "router", "runner", "admin")
 COMMANDS: Final = (
-    *(
-        "dev",
-        "up",
-        "new",
-        "check",
-        "apply",
-        "exec",
-        "test",
-        "schema",
-        "send",
-        "trigger",
-        "verify",
-        "diff",
-        "tail",
-        "overview",
-    ),
-    *("flows", "secrets", "executions", "jobs", "incidents", "requests", "rejections", "cluster", "audit", "tokens"),
-    *("components", "backup", "restore", "migrate", *ROLES),
+    *("dev", "up", "new", "check", "apply", "exec", "test", "schema", "send", "trigger", "verify", "diff", "tail"),
+    *("overview", "flows", "secrets", "executions", "jobs", "incidents", "requests", "rejections", "cluster", "audit"),
+    *("tokens", "components", "backup", "restore", "migrate", *ROLES),
 )
+# modules of `cli.commands` that have several commands, each by its name; others have one, and its name
+_MODULES: Final = {
+    **dict.fromkeys(("audit", "incidents", "rejections", "requests"), "logs"),
+    **dict.fromkeys(("restore", "migrate"), "backup"),
+    "apply": "check",
+    "schema": "components",
+    "trigger": "send",
+}
 
 
 def create(arguments: Sequence[str] = ()) -> typer.Typer:
@@ -57,13 +49,14 @@ def create(arguments: Sequence[str] = ()) -> typer.Typer:
             command = options.settings_command(role.settings, role.run, help_text=role.help, process=name)
             app.command(name, rich_help_panel="Processes")(command)
             continue
-        module = import_module(f"cli.commands.{name}")
-        if hasattr(module, "app"):
-            app.add_typer(module.app, name=name)
-        elif hasattr(module, "register"):
+        module = import_module(f"cli.commands.{_MODULES.get(name, name)}")
+        found = getattr(module, name, None) or getattr(module, "app", None)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        elif found is None and hasattr(module, "register"):
             module.register(app)
         else:
-            app.command(name)(module.command)
+            app.command(name)(found or module.command)
     return app
 
 

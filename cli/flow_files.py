@@ -117,14 +117,13 @@ def read_content(path: Path) -> bytes:
 
 
 def read_flow_file(path: Path, unreached: dict[str, Fault] | None = None, *, fetches: bool = True) -> bytes:
-    """Return the content of a file, with the files (`embedded_files`) and functions (`catalogs`) it names. Blocking.
+    """Return the content of a file, with the files and functions it names (`embedding`). Blocking.
 
     Raises:
         InvalidFlowError: one of them can't be read.
         InvalidError: the file can't be read (`FLOW_FILE_MISSING`).
     """
-    from cli.catalogs import add_functions
-    from cli.embedded_files import embed
+    from cli.embedding import add_functions, embed
 
     try:
         content = read_content(path)

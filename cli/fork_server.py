@@ -1,7 +1,7 @@
 """Forks the processes of a cluster, which share the memory of their code: `python -I -m cli.fork_server SOCKET_FD`.
 
-The supervisor is at the other end of the socket (`cli.supervisor.child_process`). It names the process and its role,
-and passes the socket over which the process gets its settings; this process never sees any, and has an environment
+The supervisor is at the other end of the socket (`ChildProcess`). It names the process and its role, and passes the
+socket over which the process gets its settings; this process never sees any, and has an environment
 without secrets, which workers of runners inherit. The code of a role is imported when it is asked for first, so that
 routers, which others wait for, need not wait for the code of the others.
 """

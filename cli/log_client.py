@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from typer import Option
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flowhook.process.settings import RouterSettings
     from router.storage.commit_log.seals import ClusterKeys
 
+HEARTBEAT_SECONDS: Final = 2.0  # for how long running routers are looked for; each sends two heartbeats a second
 NatsCredsFile = Annotated[
     Path | None,
     Option(

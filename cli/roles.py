@@ -8,7 +8,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from flowhook.process.settings import AdminSettings, CommonSettings, EdgeSettings, RouterSettings, RunnerSettings
 
@@ -29,7 +29,8 @@ class Role:
     settings: type[CommonSettings]
     help: str
     modules: Sequence[str]  # its code
-    load_serve: Callable[[bool], Serve]  # see `load`; returns what serves until a process is stopped
+    # see `load`; returns what serves until a process is stopped, by default the function `serve` of the first module
+    load_serve: Callable[[bool], Serve] | None = None
 
     def preload(self) -> None:
         """Import all code that such a process may need, so that it can be forked from this one."""
@@ -43,17 +44,13 @@ class Role:
 
         `forked`: whether this process was forked from one with all code, and has one thread.
         """
-        serve = self.load_serve(forked)
+        serve = import_module(self.modules[0]).serve if self.load_serve is None else self.load_serve(forked)
         from flowhook.process import lifecycle
 
         return lambda settings: lifecycle.run(partial(serve, settings), settings, self.name)
 
     def run(self, settings: Any) -> int:
         return self.load()(settings)
-
-
-def _serve(module: str) -> Callable[[bool], Serve]:
-    return lambda _: cast("Serve", import_module(module).serve)
 
 
 def _runner(forked: bool) -> Serve:  # noqa: FBT001 - its only argument
@@ -81,20 +78,8 @@ def _admin(_: bool) -> Serve:  # noqa: FBT001 - its only argument
 ROLES: Final = {
     role.name: role
     for role in (
-        Role(
-            "edge",
-            EdgeSettings,
-            "Run an edge: the HTTP process that senders reach.",
-            ("edge.app",),
-            _serve("edge.app"),
-        ),
-        Role(
-            "router",
-            RouterSettings,
-            "Run the router: the gRPC process that owns storage.",
-            ("router.process.app",),
-            _serve("router.process.app"),
-        ),
+        Role("edge", EdgeSettings, "Run an edge: the HTTP process that senders reach.", ("edge.app",)),
+        Role("router", RouterSettings, "Run the router: the gRPC process that owns storage.", ("router.process.app",)),
         Role(
             "runner",
             RunnerSettings,

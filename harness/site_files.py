@@ -20,7 +20,7 @@ from typing import Any, Final
 import orjson
 
 from admin.api import openapi
-from cli.commands.schema import installed_schema
+from cli.commands.components import installed_schema
 
 ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / "docs"

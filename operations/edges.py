@@ -18,7 +18,7 @@ from flowhook.client import ProcessInfo, SignedRequest
 from flowhook.errors import UnavailableError
 from flowhook.model import Headers
 from flowhook.process import tls_context
-from operations import cluster
+from operations import health
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
@@ -39,7 +39,7 @@ def reported_url(processes: Sequence[ProcessInfo], own_host: str) -> str:
     `own_host`, which is the name of this machine.
     """
     edges = [process for process in processes if process.role == "edge" and process.url]
-    for edge in sorted(edges, key=lambda process: (not cluster.is_ready(process), process.name)):
+    for edge in sorted(edges, key=lambda process: (not health.is_ready(process), process.name)):
         url = _reachable(edge, own_host)
         if _URL.fullmatch(url):
             return url

@@ -24,7 +24,8 @@ import orjson
 from flowhook.model import Flow, Retry, WorkflowError, to_datetime
 from flowhook.model.cluster import ProcessInfo
 from flowhook.model.executions import Attempt
-from flowhook.model.flows import AppliedFlow
+from flowhook.model.flows import AppliedFlow, FlowStatistics
+from flowhook.model.jobs import Job
 from flowhook.model.rejections import RejectedRequest
 from flowhook.model.types import field_types
 
@@ -36,6 +37,8 @@ NAMES: Final = {"flow_revision": "revision", "has_webhook": "webhook"}  # keys t
 HIDDEN: Final[Mapping[type, frozenset[str]]] = {
     AppliedFlow: frozenset({"located_warnings"}),
     Flow: frozenset({"document", "definition"}),
+    FlowStatistics: frozenset({"flow"}),
+    Job: frozenset({"spec"}),
     ProcessInfo: frozenset({"clock_skew", "last_seen", "metrics", "url", "warnings"}),
     RejectedRequest: frozenset({"headers", "body"}),
     Retry: frozenset({"keys"}),
@@ -47,7 +50,11 @@ A subclass that declares such a field again is written with it.
 """
 
 # properties that are written after the fields
-SHOWN: Final[Mapping[type, tuple[str, ...]]] = {Attempt: ("reason",), RejectedRequest: ("accepted_execution_id",)}
+SHOWN: Final[Mapping[type, tuple[str, ...]]] = {
+    Attempt: ("reason",),
+    FlowStatistics: ("missing_secrets",),
+    RejectedRequest: ("accepted_execution_id",),
+}
 
 _PAST: Final = {
     "accept": "accepted",
@@ -199,7 +206,8 @@ def _time_key(kind: type, name: str) -> str:
     stem = bare.removesuffix("_time")
     if stem in _PAST:
         return f"{_PAST[stem]}_at"
-    named = (key for key in (f"{stem}_at", "refused_at", bare) if isinstance(getattr(kind, key, None), property))
+    names = (f"{stem}_at", "refused_at", bare, stem)
+    named = (key for key in names if isinstance(getattr(kind, key, None), property))
     return next(named, bare if bare in ("time", "until") else f"{stem}_at")
 
 

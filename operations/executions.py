@@ -8,7 +8,6 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
 import orjson
@@ -30,7 +29,7 @@ from flowhook.model import (
     to_datetime,
 )
 from flowhook.model.execution_trace import MAX_BODY_BYTES, ExecutionTrace
-from flowhook.model.executions import Attempt, ExecutionLinks, LinkKind
+from flowhook.model.executions import Attempt, DeletedExecutions, ExecutionLinks, LinkKind
 from flowhook.model.jobs import MAX_REASON
 from flowhook.model.replays import ReplayOptions, ReplayOrigin, ReplayPreview
 from flowhook.tracing.context import trace_id_of
@@ -123,8 +122,8 @@ class Delete(ExecutionId):
     """Cancel those that have not ended before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion(DeletedExecutions):
     """Executions that were deleted, oldest first, and those linked with them, which may hold the same data.
 
     `erased_at`: when the event was erased; null: it was not. `purge_pending`: other routers and the replicated log
@@ -132,10 +131,6 @@ class Deletion:
     """
 
     id: str  # of the execution that was to be deleted
-    execution_ids: tuple[str, ...]
-    links: ExecutionLinks
-    erased_at: datetime | None
-    purge_pending: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +193,7 @@ async def cancel_execution(client: AsyncClient, parameters: ExecutionId) -> Exec
 async def delete_execution(client: AsyncClient, parameters: Delete) -> Deletion:
     """Delete an execution that has ended, or erase all that is stored of its event."""
     deleted = await client.executions.delete(parameters.execution_id, erase=parameters.erase, cancel=parameters.cancel)
-    return Deletion(id=parameters.execution_id, **shown_fields(Deletion, deleted))
+    return Deletion(id=parameters.execution_id, **shown_fields(DeletedExecutions, deleted))
 
 
 async def suspend_execution(client: AsyncClient, parameters: ExecutionId) -> Execution:

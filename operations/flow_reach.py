@@ -29,7 +29,7 @@ from flowhook.model import Flow, to_datetime
 from flowhook.model.own_urls import below, shown_url
 from flowhook.providers.table import PROVIDERS
 from operations.diagram import reading
-from operations.flows import AuthSetup, EndpointSetup, FlowLimit, FlowSetup, SecretState
+from operations.flow_setup import AuthSetup, EndpointSetup, FlowLimit, FlowSetup, SecretState
 from operations.provider_setup import setup_steps
 
 TIMES: Final = 5  # times of a schedule that are computed

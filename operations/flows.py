@@ -1,4 +1,4 @@
-"""Operations on flows: their files, their numbers, pictures, and how they are reached."""
+"""Operations on flows: their files, their numbers, pictures, and the overview of them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from pydantic import Field
 
 from flowhook.errors import Fault, InvalidFlowError, NotFoundError
 from flowhook.model import Change, TaskRun
-from flowhook.model.flows import AppliedFlow, Flow, FlowCondition, FlowRevision, FlowStatistics, NamedSecret
+from flowhook.model.flows import AppliedFlow, Flow, FlowCondition, FlowRevision, FlowStatistics
 from flowhook.model.overview import Overview, Period
 from operations.encoding import shown_fields
+from operations.flow_setup import FlowSetup
 from operations.operation import Parameters
 from operations.text_diff import DiffLine, diff
 
@@ -121,8 +122,8 @@ class FlowList(Parameters):
     """`next_page_token` of the page before; empty: the first page."""
 
 
-@dataclass(frozen=True, slots=True)
-class FlowNumbers:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowNumbers(FlowStatistics):
     """Numbers of a flow's executions.
 
     `accepted`, `completed` and `faulted` are those of each of the last 60 minutes, oldest first, the current one last;
@@ -134,24 +135,11 @@ class FlowNumbers:
     """
 
     since: datetime
-    accepted: tuple[int, ...]
-    completed: tuple[int, ...]
-    faulted: tuple[int, ...]
     per_minute: float
     accepted_in_hour: int
     completed_in_hour: int
     faulted_in_hour: int
     error_share: float | None
-    pending: int
-    running: int
-    waiting: int
-    retrying: int
-    suspended: int
-    oldest_pending_at: datetime | None
-    last_event_at: datetime | None
-    silent_since: datetime | None
-    secrets: tuple[NamedSecret, ...]
-    missing_secrets: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +180,7 @@ async def get_flow_statistics(client: AsyncClient, parameters: FlowName) -> Flow
 def numbers(statistics: FlowStatistics, since: datetime) -> FlowNumbers:
     completed, faulted = sum(statistics.completed), sum(statistics.faulted)
     return FlowNumbers(
-        **shown_fields(FlowNumbers, statistics),
+        **shown_fields(FlowStatistics, statistics),
         since=since,
         per_minute=round(sum(statistics.accepted[-RATE_MINUTES:]) / RATE_MINUTES, 1),
         accepted_in_hour=sum(statistics.accepted),
@@ -384,54 +372,3 @@ class OverviewOf(Parameters):
 async def get_overview(client: AsyncClient, parameters: OverviewOf) -> Overview:
     """Get what flows did over a period: throughput, faults, latency, queue, incidents, storage."""
     return await client.flows.overview(parameters.flow, period=parameters.period)
-
-
-@dataclass(frozen=True, slots=True)
-class SecretState:
-    """A secret that a flow names. `updated_at`: when it was set; null: it is not set."""
-
-    name: str
-    updated_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class AuthSetup:
-    """A kind of credentials: what to enter at the sender, its page about signatures (or empty), and its secrets."""
-
-    kind: str
-    steps: tuple[str, ...]
-    source: str
-    secrets: tuple[SecretState, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointSetup:
-    """A URL of a flow. `callback`: its name, or empty. `auth`: kinds of which one must pass; none: anybody may send.
-
-    `command`: how to send to it from a shell. Without a public URL of the edges, `url` begins with the path.
-    """
-
-    callback: str
-    url: str
-    methods: tuple[str, ...]
-    auth: tuple[AuthSetup, ...]
-    command: str
-
-
-@dataclass(frozen=True, slots=True)
-class FlowLimit:
-    """A limit of a flow, as text with its unit, and whether its file says so."""
-
-    name: str
-    value: str
-    is_default: bool
-
-
-@dataclass(frozen=True, slots=True)
-class FlowSetup:
-    """How a flow is reached: its URLs, all secrets that it names, its limits, and when its schedule starts it next."""
-
-    endpoints: tuple[EndpointSetup, ...]
-    secrets: tuple[SecretState, ...]
-    limits: tuple[FlowLimit, ...]
-    next_times: tuple[datetime, ...]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from flowhook.model.executions import Execution
 from flowhook.model.jobs import (
     DEFAULT_RATE,
     MAX_RATE,
@@ -18,10 +17,8 @@ from flowhook.model.jobs import (
     Job,
     JobAction,
     JobItem,
+    JobPreview,
     JobSpec,
-    JobState,
-    ReplayEnds,
-    SampledReplay,
 )
 from flowhook.model.replays import AS_RECORDED, AUTO, ReplayOptions
 from operations.encoding import shown_fields
@@ -80,8 +77,8 @@ class JobItemList(JobId):
     """`next_page_token` of the page before, with the same conditions; empty: the first page."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobView:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView(Job):
     """A bulk job.
 
     `filter`: its conditions, as parameters of `list_executions`. `expected` is null if more than 10,000 executions
@@ -92,8 +89,6 @@ class JobView:
     request. `replay_ends`: what became of the `done` ones; null in lists.
     """
 
-    id: str
-    state: JobState
     action: JobAction
     filter: Mapping[str, Any]
     revision: str
@@ -102,29 +97,14 @@ class JobView:
     output_given: bool
     edited: bool
     content_type: str | None
-    data_bytes: int
     replays: str
     again: bool
     rate: float
     reason: str
-    expected: int | None
-    matched: int
-    done: int
-    skipped: int
-    failed: int
-    created_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    delay_reason: str
-    replay_ends: ReplayEnds | None
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
         return pairs_of(self.filter)
-
-    @property
-    def finished(self) -> int:
-        return self.done + self.skipped + self.failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +123,14 @@ class ItemPage:
     next_page_token: str
 
 
-@dataclass(frozen=True, slots=True)
-class PreviewView:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewView(JobPreview):
     """How many executions match, whether there are more than the count says, and the oldest ones.
 
     Of the action `replay`: `words` says how executions would be replayed, and `replays` what each of `sample` would do.
     """
 
-    count: int
-    more: bool
-    sample: tuple[Execution, ...]
     words: str
-    replays: tuple[SampledReplay, ...]
 
 
 async def preview_job(client: AsyncClient, parameters: JobDraft) -> PreviewView:
@@ -162,7 +138,7 @@ async def preview_job(client: AsyncClient, parameters: JobDraft) -> PreviewView:
     options = parameters.options() if parameters.action is JobAction.REPLAY else None
     wanted = parameters.as_filter(datetime.now(UTC))
     preview = await client.jobs.preview(wanted, replay=options, again=parameters.again)
-    return PreviewView(**shown_fields(PreviewView, preview), words="" if options is None else options.in_words())
+    return PreviewView(**shown_fields(JobPreview, preview), words="" if options is None else options.in_words())
 
 
 async def create_job(client: AsyncClient, parameters: NewJob) -> JobView:
@@ -217,7 +193,7 @@ async def abort_job(client: AsyncClient, parameters: JobId) -> JobView:
 def job_view(job: Job) -> JobView:
     spec, replay = job.spec, job.spec.replay
     return JobView(
-        **shown_fields(JobView, job),
+        **shown_fields(Job, job),
         action=spec.action,
         filter=conditions_of(spec.filter),
         revision="latest" if replay.latest else "pinned",

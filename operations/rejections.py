@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from flowhook.model.events import Headers
-from flowhook.model.rejections import ReceivedRequest, RejectedRequest, RejectionCount, RequestOutcome
+from flowhook.model.rejections import (
+    AcceptedRejection,
+    ReceivedRequest,
+    RejectedRequest,
+    RejectionCount,
+    RequestOutcome,
+)
 from operations.encoding import shown_fields
 from operations.operation import Parameters, whole
 
@@ -60,17 +66,14 @@ class RejectionDetail(RejectedRequest):
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedRequest:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedRequest(AcceptedRejection):
     """The event that a refused request was accepted as; `execution_id` is empty for a callback.
 
     `duplicate`: the request was accepted before, or repeats a delivery that was.
     """
 
     rejection_id: str
-    event_id: str
-    execution_id: str
-    duplicate: bool
 
 
 async def list_rejections(client: AsyncClient, parameters: RejectionList) -> RejectionPage:
@@ -94,7 +97,7 @@ async def read_rejection_body(client: AsyncClient, parameters: RejectionId) -> A
 async def accept_rejection(client: AsyncClient, parameters: RejectionId) -> AcceptedRequest:
     """Verify a refused request again, after its flow or a secret was corrected, and accept it."""
     accepted = await client.rejections.accept(parameters.rejection_id)
-    return AcceptedRequest(parameters.rejection_id, accepted.event_id, accepted.execution_id, accepted.duplicate)
+    return AcceptedRequest(rejection_id=parameters.rejection_id, **shown_fields(AcceptedRejection, accepted))
 
 
 class RequestList(Parameters):

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from admin.console.live import LiveStream
 from admin.console.page import ConsolePage, read_live
-from operations.cluster import SILENT_SECONDS, ClusterState
+from operations.cluster import ClusterState
+from operations.health import SILENT_SECONDS
 from operations.table import GET_CLUSTER
 
 LIVE_SECONDS: Final = 2.0  # time between two looks at the cluster: its processes report as often

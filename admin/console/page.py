@@ -25,18 +25,8 @@ from operations.operation import Operation, P, ParameterError, Parameters
 
 CSRF_FIELD: Final = "csrf_token"
 MENU: Final = (
-    "overview",
-    "flows",
-    "executions",
-    "faults",
-    "incidents",
-    "jobs",
-    "requests",
-    "rejections",
-    "secrets",
-    "cluster",
-    "audit",
-    "docs",
+    *("overview", "flows", "executions", "faults", "incidents", "jobs", "requests", "rejections", "secrets", "cluster"),
+    *("audit", "docs"),
 )
 # entries of the menu, by what the paths of their pages begin with
 SECTIONS: Final = {**{name: name for name in MENU}, "": "overview", "apply": "flows", "check": "flows"}

@@ -85,19 +85,18 @@ def timeline_bars(detail: ExecutionDetailView, tasks: Sequence[ShownTask], link:
 
     `link`: prefix of the URL of a task, to which its number is appended.
     """
-    ended = None if detail.ended_at is None else to_ms(detail.ended_at)
     bars = list(attempt_bars(detail).rows)
     for task in tasks:
         run = task.run
-        if run is None or run.began_at is None:
+        if run is None or run.begin_time_ms is None:
             continue
         requests = () if task.traced is None else task.traced.requests
         bars.append(
             Bar(
                 label=task.name,
                 state=run.state,
-                begin_ms=to_ms(run.began_at),
-                end_ms=ended if run.ended_at is None else to_ms(run.ended_at),
+                begin_ms=run.begin_time_ms,
+                end_ms=detail.end_time_ms if run.end_time_ms is None else run.end_time_ms,
                 waits=task.waits,
                 tries_ms=tuple(each.answered_ms for each in requests if each.kind == "retry" and each.answered_ms),
                 depth=depth_of(task.task),
@@ -123,17 +122,14 @@ def durations(detail: ExecutionDetailView, now: datetime) -> Durations:
 
 
 def waited_seconds(tasks: Sequence[ShownTask], now: datetime) -> float:
-    intervals = sorted(
-        (task.run.began_at, task.run.ended_at or now)
-        for task in tasks
-        if task.waits and task.run is not None and task.run.began_at is not None
-    )
-    total, reached = 0.0, None
-    for begin, end in intervals:
-        start = begin if reached is None else max(begin, reached)
-        total += max(0.0, (end - start).total_seconds())
-        reached = end if reached is None else max(end, reached)
-    return total
+    runs = [task.run for task in tasks if task.waits and task.run is not None]
+    total, reached = 0, 0
+    for begin, end in sorted(
+        (run.begin_time_ms, run.end_time_ms or to_ms(now)) for run in runs if run.begin_time_ms is not None
+    ):
+        total += max(0, end - max(begin, reached))
+        reached = max(end, reached)
+    return total / 1000
 
 
 class TraceValues:
@@ -204,15 +200,15 @@ def attempt_bars(detail: ExecutionDetailView) -> AttemptBars:
     """
     shown = AttemptBars()
     last_one = detail.attempt_history[-1] if detail.attempt_history else None
-    if last_one is not None and _ended_it(last_one) and last_one.assigned_at is None:
+    if last_one is not None and _ended_it(last_one) and last_one.assign_time_ms is None:
         detail = replace(detail, attempt_history=detail.attempt_history[:-1])
-    begins = sorted(to_ms(task.began_at) for task in detail.tasks if task.began_at is not None)
+    begins = sorted(task.begin_time_ms for task in detail.tasks if task.begin_time_ms is not None)
     # since when it was in the queue; None: unknown, or it was not
-    free = None if detail.attempts_left_out else to_ms(detail.received_at)
+    free = None if detail.attempts_left_out else detail.receive_time_ms
     last = 0
     for attempt in detail.attempt_history:
-        ended = None if attempt.ended_at is None else to_ms(attempt.ended_at)
-        begin = _begin(attempt, begins, last, ended)
+        ended = attempt.end_time_ms
+        begin = _begin(attempt, begins, last)
         if begin is not None:
             _add_queued(shown, free, begin)
             status = str(detail.status)
@@ -230,19 +226,17 @@ def _ended_it(attempt: Attempt) -> bool:
     return attempt.end is AttemptEnd.EXECUTION_ENDED
 
 
-def _begin(attempt: Attempt, begins: list[int], since: int, ended: int | None) -> int | None:
+def _begin(attempt: Attempt, begins: list[int], since: int) -> int | None:
     """Return when an attempt began: it was assigned, or the first task of this number began, before a wait."""
-    known = [] if attempt.assigned_at is None else [to_ms(attempt.assigned_at)]
     task = _first(begins, since)
-    if task is not None and (ended is None or task < ended):
-        known.append(task)
-    return min(known, default=None)
+    if task is not None and attempt.end_time_ms is not None and task >= attempt.end_time_ms:
+        task = None
+    return min((each for each in (attempt.assign_time_ms, task) if each is not None), default=None)
 
 
 def _add_last(bars: AttemptBars, detail: ExecutionDetailView, begins: list[int], free: int | None, last: int) -> None:
     """Add what came after the attempts that are stored: the last attempt, or the time in the queue."""
-    ended = None if detail.ended_at is None else to_ms(detail.ended_at)
-    begin = _first(begins, last)
+    ended, begin = detail.end_time_ms, _first(begins, last)
     if detail.attempt_history and (_is_continued(detail, last) or (begin is None and _has_last(detail))):
         begin = last  # at the earliest: its tasks had begun before
     if begin is not None:
@@ -257,7 +251,7 @@ def _add_last(bars: AttemptBars, detail: ExecutionDetailView, begins: list[int],
 def _is_continued(detail: ExecutionDetailView, last: int) -> bool:
     """Whether a task that was in progress at a time ended later: an attempt went on with it, perhaps at once."""
     return any(
-        task.began_at is not None and task.ended_at is not None and to_ms(task.began_at) < last < to_ms(task.ended_at)
+        task.begin_time_ms is not None and task.end_time_ms is not None and task.begin_time_ms < last < task.end_time_ms
         for task in detail.tasks
     )
 
@@ -271,7 +265,7 @@ def _has_last(detail: ExecutionDetailView) -> bool:
 
 def _is_given_up(detail: ExecutionDetailView) -> bool:
     """Whether an execution ended because its last attempt was interrupted."""
-    return bool(detail.attempt_history) and detail.attempt_history[-1].ended_at == detail.ended_at
+    return bool(detail.attempt_history) and detail.attempt_history[-1].end_time_ms == detail.end_time_ms
 
 
 def _add_queued(bars: AttemptBars, begin: int | None, end: int | None) -> None:

@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
-from admin.in_progress import SharedCalls
-from admin.security.sessions import LoginLimiter, LoginRole, digest
+from admin.security.sessions import LoginRole, digest
 from flowhook.client import AsyncClient
 from flowhook.errors import ExhaustedError, InvalidError, PermissionDeniedError, UnauthenticatedError
 from flowhook.sharing import FairQueue, Limit
-from flowhook.sharing.limit import address_principal
+from flowhook.sharing.limit import address_principal, network_of
+from flowhook.sharing.token_bucket import TokenBuckets
 
 # clients that are open at a time; beyond it the unused one that was used least recently is closed
 MAX_CLIENTS: Final = 64
+# Limit of an address, or an IPv6 network (/64), for tokens that the router does not know. They can't be guessed (256
+# random bits): it protects the router from the calls that each attempt makes.
+BURST: Final = 10  # attempts that an address may make at once
+SECONDS_PER_ATTEMPT: Final = 6.0  # time in which an address gains one further attempt
+# addresses that are remembered; beyond it the one that was seen least recently is forgotten
+MAX_ADDRESSES: Final = 10_000
+
+
+T = TypeVar("T")
+
+
+class SharedCalls(Generic[T]):
+    """Calls that several requests need at a time, by key; each is made once for all of them."""
+
+    def __init__(self) -> None:
+        self._calls: dict[Hashable, asyncio.Task[T]] = {}
+
+    async def share(self, key: Hashable, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return the result of the call of a key that is in progress, or of the one that `make` begins.
+
+        Anyone who stops waiting does not end it: others may wait for it.
+        """
+        call = self._calls.get(key)
+        if call is None:
+            call = self._calls[key] = asyncio.create_task(make(), name="a shared call")
+            call.add_done_callback(lambda _: self._calls.pop(key, None))
+        return await asyncio.shield(call)
 
 
 @dataclass(slots=True)
@@ -102,7 +131,7 @@ class Recognition:
     def __init__(self, clients: RouterClients, limit: Limit, *, clock: Callable[[], float]) -> None:
         self._clients = clients
         self._queue = FairQueue(limit)
-        self._limiter = LoginLimiter()
+        self._attempts = TokenBuckets(per_second=1 / SECONDS_PER_ATTEMPT, burst=BURST, most=MAX_ADDRESSES)
         self._clock = clock
         self._checks = SharedCalls[None]()
 
@@ -121,7 +150,7 @@ class Recognition:
 
     async def _check(self, token: str, address: IPv4Address | IPv6Address) -> None:
         async with self._queue.seat(address_principal(address)):
-            wait = self._limiter.attempt(str(address), self._clock())
+            wait = math.ceil(self._attempts.take(network_of(address), self._clock()))
             is_unknown = False
             try:
                 async with self._clients.client(token) as client:
@@ -136,4 +165,4 @@ class Recognition:
                 raise ExhaustedError(text, reason="TOO_MANY_LOGINS", retry_after=wait) from None
             finally:
                 if not wait and not is_unknown:
-                    self._limiter.give_back(str(address))
+                    self._attempts.give_back(network_of(address))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import math
 import operator
 import secrets
 from collections.abc import Callable
@@ -21,12 +20,10 @@ from enum import StrEnum
 from ipaddress import ip_address
 from typing import Final
 
-from cachetools import FIFOCache, LRUCache
+from cachetools import FIFOCache
 
 from flowhook.errors import UnauthenticatedError
 from flowhook.security.address_policy import is_loopback
-from flowhook.sharing.limit import network_of
-from flowhook.sharing.token_bucket import TokenBucket
 
 MAX_AGE_SECONDS: Final = 12 * 3600.0  # time after which a session ends, whatever happens in it
 MAX_IDLE_SECONDS: Final = 3600.0  # time without a request after which a session ends
@@ -127,41 +124,8 @@ def digest(secret: str | bytes) -> bytes:
     return hashlib.sha256(secret if isinstance(secret, bytes) else secret.encode("utf-8", "surrogatepass")).digest()
 
 
-BURST: Final = 10  # attempts that an address may make at once
-SECONDS_PER_ATTEMPT: Final = 6.0  # time in which an address gains one further attempt
-# addresses that are remembered; beyond it the one that was seen least recently is forgotten
-MAX_ADDRESSES: Final = 10_000
 MAX_LOGINS: Final = 10_000  # logins that are remembered; beyond it the oldest one is forgotten
 LINK_SECONDS: Final = 3600.0  # time after the start for which the link is good
-
-
-class LoginLimiter:
-    """Counts how often an address, or an IPv6 network (/64), presents tokens that the router does not know.
-
-    Tokens can't be guessed (256 random bits). The limit protects the router from the calls that each attempt makes.
-    """
-
-    def __init__(self) -> None:
-        self._buckets = LRUCache[str, TokenBucket](MAX_ADDRESSES)
-
-    def attempt(self, address: str, now: float) -> int:
-        """Count an attempt and return 0, or return the seconds, rounded up, until one is allowed."""
-        key = _network(address)
-        if key not in self._buckets:
-            self._buckets[key] = TokenBucket(per_second=1 / SECONDS_PER_ATTEMPT, burst=BURST, now=now)
-        return math.ceil(self._buckets[key].take(now))
-
-    def give_back(self, address: str) -> None:
-        """Undo an attempt of an address, because it presented a valid token. Those with others count."""
-        if (bucket := self._buckets.get(_network(address))) is not None:
-            bucket.give_back()
-
-
-def _network(address: str) -> str:
-    try:
-        return network_of(ip_address(address.partition("%")[0]))
-    except ValueError:
-        return address  # of a socket that has no address
 
 
 class LoginLink:

@@ -1,21 +1,24 @@
-"""`flowhook check`: checks flow files as `apply` does, without a router."""
+"""`flowhook check`, `apply`: checks flow files, without a router, and creates and updates flows."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
-from cli.options import Json, read_settings
+from cli.options import DataDir, Json, Router, read_settings
 
 if TYPE_CHECKING:
+    from cli.flow_files import FlowFile
+    from flowhook.client import AppliedFlow
     from flowhook.errors import Fault
 
 
-def command(
+def check(
     *,
     files: Annotated[list[Path], Argument(metavar="FILES...", help="Flow files, or directories of them.")],
     strict: Annotated[bool, Option("--strict", help="Treat warnings as errors.")] = False,
@@ -43,3 +46,48 @@ def command(
                 print(f"{flow.name}: {flow.document.id} is fine")
     if errors:
         raise typer.Exit(1)
+
+
+def apply(
+    *,
+    files: Annotated[
+        list[Path], Option("--file", "-f", metavar="FILE_OR_DIR", help="A flow file, or a directory of them.")
+    ],
+    dry_run: Annotated[bool, Option("--dry-run", help="Check and compare only.")] = False,
+    json: Json = False,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Create or update flows; problems are reported with file, line and key, and then nothing is changed."""
+    from cli import flow_files
+    from cli.client_factory import open_client
+    from flowhook.errors import InvalidFlowError
+
+    try:
+        flows = flow_files.read_flow_files(files)
+        with open_client(router, data_dir) as client, flow_files.named_files([flow.name for flow in flows]):
+            applied = client.flows.apply([flow.content for flow in flows], dry_run=dry_run)
+    except InvalidFlowError as error:
+        flow_files.print_problems(error.faults, json=json)
+        raise typer.Exit(1) from None
+    for flow, result in zip(flows, applied, strict=True):
+        _show(flow, result, dry_run=dry_run, json=json)
+
+
+def _show(flow: FlowFile, result: AppliedFlow, *, dry_run: bool, json: bool) -> None:
+    from cli.flow_files import format_warning
+    from cli.output import print_json
+
+    if json:
+        shown: dict[str, Any] = {
+            "id": result.flow.id,
+            "change": str(result.change),
+            "revision": result.flow.revision,
+            "file": flow.name,
+            "warnings": list(result.warnings),
+        }
+        print_json({**shown, "dry_run": True} if dry_run else shown)
+        return
+    print(f"{result.flow.id}: {result.change}{' (dry run)' if dry_run else ''}")
+    for warning in result.located_warnings:
+        print(format_warning(replace(warning, file=flow.name)), file=sys.stderr)

@@ -15,7 +15,16 @@ import typer
 from typer import Option
 
 from cli.execution_tables import Shown
-from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, cluster_keys, local_servers, log_url, router_settings
+from cli.log_client import (
+    HEARTBEAT_SECONDS,
+    KeyDir,
+    NatsCaFile,
+    NatsCredsFile,
+    cluster_keys,
+    local_servers,
+    log_url,
+    router_settings,
+)
 from cli.operation_commands import OperationCall, command, keyword, showing, shown
 from cli.output import print_json, print_result, print_table
 from operations import table
@@ -25,7 +34,6 @@ if TYPE_CHECKING:
     from router.storage.replicated.rewriting import LogSealed
 
 app = typer.Typer(help="Look at the routers and the replicated log, and repair it.", no_args_is_help=True)
-HEARTBEAT_SECONDS: Final = 2.0  # for how long running routers are looked for; each sends two heartbeats a second
 # how long `hand-over` waits for the next owner: it loads all unfinished executions first
 HAND_OVER_SECONDS: Final = 30.0
 LOOK_SECONDS: Final = 0.2  # between two looks meanwhile

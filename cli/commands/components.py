@@ -1,14 +1,17 @@
-"""`flowhook components`: lists and describes the functions that a `call` may name."""
+"""`flowhook components`, `schema`: what a `call` may name, and the JSON Schema of flow files, for editors."""
 
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from typer import Argument
 
 from cli.options import Json
+from cli.supervisor.rundir import make_dev_directory
 from flowhook.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -16,10 +19,10 @@ if TYPE_CHECKING:
 
     from runner.components.catalogue import ComponentDescription
 
-app = typer.Typer(help="Look at components: the functions that a call may name.", no_args_is_help=True)
+components = typer.Typer(help="Look at components: the functions that a call may name.", no_args_is_help=True)
 
 
-@app.command("list")
+@components.command("list")
 def _list(*, json: Json = False) -> None:
     """List the components that are installed here."""
     from cli.operation_commands import print_items
@@ -29,7 +32,7 @@ def _list(*, json: Json = False) -> None:
     print_items(map(_brief, _descriptions()), columns, row, empty="no components", json=json)
 
 
-@app.command("show")
+@components.command("show")
 def _show(
     *, name: Annotated[str, Argument(metavar="NAME", help="Name in flows, such as webhook.send.")], json: Json = False
 ) -> None:
@@ -56,3 +59,38 @@ def _descriptions() -> Iterator[ComponentDescription]:
 
 def _brief(description: ComponentDescription) -> dict[str, Any]:
     return {"name": description.name, "package": description.package, "summary": description.summary}
+
+
+FILE: Final = "flow.schema.json"
+
+
+def schema(*, json: Json = False) -> None:
+    """Print the JSON Schema of a flow file, including the arguments of the installed components."""
+    from cli.output import print_result
+    from flowhook.process import logs
+
+    logs.configure(level="error")  # logs a component that can't be imported; stdout is reserved for the schema
+    found = installed_schema()
+    print_result(found, _text(found).decode(), json=json)
+
+
+def write_schema() -> Path:
+    """Write the schema to the directory of `flowhook dev`, for editors, and return its path. Blocking."""
+    from flowhook.security.private_files import write_private
+
+    path = make_dev_directory() / FILE
+    write_private(path, _text(installed_schema()) + b"\n", durable=False)
+    return path
+
+
+def installed_schema() -> Mapping[str, Any]:
+    from flowhook.document.json_schema import flow_schema
+    from runner.components.catalogue import descriptions
+
+    return flow_schema({item.name: item.arguments for item in descriptions() if item.arguments is not None})
+
+
+def _text(schema: Mapping[str, Any]) -> bytes:
+    import orjson
+
+    return orjson.dumps(schema, option=orjson.OPT_INDENT_2)

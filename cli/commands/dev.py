@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from typer import Argument
 
 from cli import failures
-from cli.commands.schema import write_schema
+from cli.commands.components import write_schema
 from cli.commands.up import check, prepare, program
 from cli.options import settings_command
 from cli.supervisor.cluster import first_error

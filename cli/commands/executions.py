@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer import Option
 
-from cli.bulk import Verb, preview_of
+from cli.commands.jobs import Verb, preview_of
 from cli.execution_tables import COLUMNS, NOT_ENDED, Shown, print_detail, row, show_outcome, wait_until_ended
 from cli.operation_commands import (
     OperationCall,

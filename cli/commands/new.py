@@ -65,7 +65,7 @@ def command(
     directory: Annotated[Path, Option("--dir", metavar="DIR", help="Directory of the flow files.")] = Path(),
 ) -> None:
     """Write a flow file for a provider's webhooks, and a test of it with a sample of the provider's events."""
-    from cli.commands.schema import write_schema
+    from cli.commands.components import write_schema
     from flowhook.document.definition import NAME_PATTERN
     from flowhook.providers.sample_files import all_samples
 

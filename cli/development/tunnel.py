@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from cli.output import printable
-from cli.supervisor.child_process import describe_exit
+from cli.supervisor.process_supervisor import describe_exit
 from flowhook.errors import InvalidError, UnavailableError
 
 START_SECONDS: Final = 30.0  # in which the program has to print its URL
@@ -36,24 +36,20 @@ class TunnelProgram(NamedTuple):
 
     command: str  # with `{port}`, that of the edges
     url: re.Pattern[str]  # finds the public URL in a line of its output, as group 1
-    forwards_addresses: bool  # whether it sets `X-Forwarded-For`, and sends nothing that a client wrote there
 
 
-# the pages of these programs have other URLs, and so have their errors
+# each sets `X-Forwarded-For`, and sends nothing that a client wrote there; the pages of these programs have other URLs,
+# and so have their errors
 PROGRAMS: Final = {
     "cloudflared": TunnelProgram(
         "cloudflared tunnel --no-autoupdate --url http://127.0.0.1:{port}",
         re.compile(r"(https://(?!api\.)[a-z0-9-]+\.trycloudflare\.com)\b"),
-        forwards_addresses=True,
     ),
     "ngrok": TunnelProgram(
         "ngrok http http://127.0.0.1:{port} --log stdout --log-format logfmt",
         re.compile(r'msg="started tunnel".* url="?(https://[A-Za-z0-9.-]+)'),
-        forwards_addresses=True,
     ),
-    "tailscale": TunnelProgram(
-        "tailscale funnel {port}", re.compile(r"^(https://[a-z0-9.-]+\.ts\.net(?::\d+)?)"), forwards_addresses=True
-    ),
+    "tailscale": TunnelProgram("tailscale funnel {port}", re.compile(r"^(https://[a-z0-9.-]+\.ts\.net(?::\d+)?)")),
 }
 _ANY_URL: Final = re.compile(r"(https://(?!localhost|127\.)[A-Za-z0-9.-]+\.[A-Za-z0-9-]+(?::\d+)?)")
 
@@ -104,7 +100,7 @@ async def open_tunnel(command: str, port: int, url: str = "") -> AsyncIterator[T
         InvalidError: there is no such program (`TUNNEL_MISSING`).
         UnavailableError: it has ended, or has printed no URL in time (`TUNNEL_FAILED`); says what it printed.
     """
-    program = PROGRAMS.get(command, TunnelProgram(command, _ANY_URL, forwards_addresses=False))
+    program = PROGRAMS.get(command, TunnelProgram(command, _ANY_URL))
     words = [word.replace("{port}", str(port)) for word in shlex.split(program.command)]
     path = shutil.which(words[0]) if words else None
     if path is None:

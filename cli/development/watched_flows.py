@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from cli import catalogs, flow_files
+from cli import embedding, flow_files
 from cli.applying import apply_files, read_applied_files, shown_path
 from cli.supervisor.progress import print_progress
 from flowhook.asyncio_tasks import run_in_daemon
@@ -120,7 +120,7 @@ class WatchedFlows:
         earlier, self._readings = self._readings, {}
         for item in contents.items():
             self._readings[item] = earlier.get(item) or run_in_daemon(flow_files.read_flow_file, item[0])
-        wait([reading for (_, content), reading in self._readings.items() if not catalogs.may_fetch(content)])
+        wait([reading for (_, content), reading in self._readings.items() if not embedding.may_fetch(content)])
         wait(self._readings.values(), timeout=READ_SECONDS)
         for (path, content), reading in [*self._readings.items()]:
             if not reading.done():

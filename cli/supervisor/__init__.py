@@ -1,6 +1,6 @@
 """The supervisor of `flowhook up`: starts the processes of a local cluster, restarts them, and drains them in order.
 
-- `child_process`, `process_supervisor`: one running process, and one that is restarted when it dies.
+- `process_supervisor`: one running process, and one that is restarted when it dies.
 - `running`: runs a cluster in this process.
 - `cluster`: the order of start and drain; `cluster_spec`: the processes to start; `up_settings`: the user's options.
 - `initial_flows`: applies the flows at the start; `nats_servers`, `exec_child`: the servers of a replicated log.

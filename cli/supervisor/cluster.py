@@ -7,17 +7,17 @@ import itertools
 import os
 import secrets
 import signal
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Final, Protocol
 
 import orjson
 
 from cli.supervisor.cluster_spec import DRAIN_ORDER, LOOPBACK, ClusterSpec, ForeignProgram
 from cli.supervisor.http_probe import probe
 from cli.supervisor.process_supervisor import ProcessSupervisor
-from cli.supervisor.progress import report_waiting
+from cli.supervisor.progress import print_progress, report_waiting
 from cli.supervisor.rundir import ClusterAddresses, RunDir
 from flowhook.errors import FlowhookError, InternalError
 from flowhook.retrying import POLL
@@ -30,19 +30,26 @@ OK: Final = 200
 NOT_FOUND: Final = 404
 
 
+class FlowSource(Protocol):
+    """What applies the flows at the start."""
+
+    @property
+    def webhooks(self) -> Sequence[str]:
+        """IDs of the flows that have a webhook, once `apply` has returned."""
+
+    async def apply(self, routers: asyncio.Future[str]) -> None:
+        """Apply the flows, when the addresses of the routers are known; edges and runners wait for it."""
+
+
 @dataclass(eq=False, repr=False, slots=True, kw_only=True)
 class LocalCluster:
     """A local cluster, from its start to the end of its drain."""
 
     spec: ClusterSpec
     run_dir: RunDir  # owned by the caller
-    print_line: Callable[[str], None]
-    # called at the start with a future of the routers' addresses, separated by commas; edges and runners wait for it
-    apply_flows: Callable[[asyncio.Future[str]], Coroutine[Any, Any, None]]
+    flows: FlowSource
     # called once requests are served, with the code of the link that logs in once
     on_ready: Callable[[ClusterAddresses, str], None]
-    # returns a path for which HEAD gets 200 from an edge once the cluster serves; empty: 404 also counts as served
-    probe_path: Callable[[], str]
     log_servers: Sequence[ForeignProgram] = ()  # servers of the replicated log, which routers wait for
     forks: ForkingClient | None = None  # forks the processes, where the system can; owned by the caller
     _login_code: str = field(init=False, default_factory=partial(secrets.token_urlsafe, 32))
@@ -79,9 +86,9 @@ class LocalCluster:
             for role in ("router", "edge", "runner", "admin")
         )
         async with asyncio.TaskGroup() as steps:
-            reminding = steps.create_task(report_waiting(self._what_is_missing, self.print_line), name="remind")
+            reminding = steps.create_task(report_waiting(self._what_is_missing), name="remind")
             addresses: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-            applying = steps.create_task(self.apply_flows(addresses), name="apply flows")
+            applying = steps.create_task(self.flows.apply(addresses), name="apply flows")
             await _serve(servers)
             await _serve(routers)
             self._served.set()
@@ -110,14 +117,7 @@ class LocalCluster:
 
     def _supervise_program(self, program: ForeignProgram) -> ProcessSupervisor:
         return ProcessSupervisor(
-            program.name,
-            program.role,
-            program.command,
-            lambda _: {},
-            self._served,
-            self.run_dir,
-            self.print_line,
-            program,
+            program.name, program.role, program.command, lambda _: {}, self._served, self.run_dir, program
         )
 
     def _supervise(self, role: str, name: str) -> ProcessSupervisor:
@@ -133,9 +133,7 @@ class LocalCluster:
             )
 
         command = self.spec.command(role, name)
-        return ProcessSupervisor(
-            name, role, command, settings, self._served, self.run_dir, self.print_line, forks=self.forks
-        )
+        return ProcessSupervisor(name, role, command, settings, self._served, self.run_dir, forks=self.forks)
 
     async def _until_served(self) -> None:
         """Wait until the admin process reports every role as ready, and an edge knows the flows."""
@@ -145,7 +143,10 @@ class LocalCluster:
         while (answer := await probe("GET", admin, "/readyz"))[0] != OK:
             self._step = f"admin-1, {_reasons(*answer)}"
             await asyncio.sleep(next(waits))
-        path, good = self.probe_path() or "/hook/-", {OK} if self.probe_path() else {OK, NOT_FOUND}
+        # without a flow that has a webhook, 404 also counts as served
+        path, good = (
+            ("/hook/-", {OK, NOT_FOUND}) if not self.flows.webhooks else (f"/hook/{self.flows.webhooks[0]}", {OK})
+        )
         tls, proxied = self.spec.tls_cert_file is not None, self.spec.proxy_protocol
         waits = POLL.pauses()
         while (answer := await probe("HEAD", edge, path, tls=tls, proxied=proxied))[0] not in good:
@@ -159,7 +160,7 @@ class LocalCluster:
     async def _drain(self) -> None:
         for role in DRAIN_ORDER:
             if supervisors := self._of_role(role):
-                self.print_line(f"stopping {', '.join(each.name for each in supervisors)}")
+                print_progress(f"stopping {', '.join(each.name for each in supervisors)}")
                 grace = self.spec.drain_seconds + STOP_SECONDS
                 await asyncio.gather(*(each.stop(grace) for each in supervisors))
 
@@ -168,7 +169,7 @@ class LocalCluster:
 
     def _on_signal(self, number: signal.Signals) -> None:
         if not self._stop.is_set():
-            self.print_line("draining; once more to stop at once")
+            print_progress("draining; once more to stop at once")
             self._stop.set()
             return
         self._forced = number

@@ -74,7 +74,7 @@ class Command:
 
     arguments: Sequence[str]
     environment: Mapping[str, str]  # the whole one
-    nice: int = 0  # increment; see `child_process.lower_priority`
+    nice: int = 0  # increment; see `process_supervisor.lower_priority`
     fork: str = ""  # what to ask `cli.fork_server` for instead, where there is one; empty: it does not know the command
 
 

@@ -7,18 +7,24 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from cli.supervisor.child_process import ChildProcess, describe_exit, ended_externally
 from cli.supervisor.cluster_spec import Command
-from cli.supervisor.process_supervisor import MAX_FIRST_STARTS, REFUSED, WRONG_USAGE, StartRefusedError
+from cli.supervisor.process_supervisor import (
+    MAX_FIRST_STARTS,
+    REFUSED,
+    WRONG_USAGE,
+    ChildProcess,
+    StartRefusedError,
+    describe_exit,
+    ended_externally,
+)
+from cli.supervisor.progress import print_progress
 from flowhook.errors import InternalError
 from flowhook.retrying import PROCESS
 
 ROUTER_AWAY: Final = 75  # exit code of `cli.applying` when the router is unreachable (sysexits.h, EX_TEMPFAIL)
 
 
-async def apply_flows(
-    command: Command, settings: Callable[[], Awaitable[Mapping[str, str]]], *, print_line: Callable[[str], None]
-) -> list[str]:
+async def apply_flows(command: Command, settings: Callable[[], Awaitable[Mapping[str, str]]]) -> list[str]:
     """Apply the flows, and return the IDs of all flows that have a webhook.
 
     Retries without limit while the router is unreachable, or when the process is killed. `command`, of `cli.applying`,
@@ -34,7 +40,7 @@ async def apply_flows(
         try:
             code = await _run_once(command, settings, webhooks)
         except OSError as error:
-            print_line(f"the process that applies the flows can't be started: {os.strerror(error.errno or 0)}")
+            print_progress(f"the process that applies the flows can't be started: {os.strerror(error.errno or 0)}")
             code = ROUTER_AWAY  # as temporary as an unreachable router
         if code == 0:
             return webhooks
@@ -44,7 +50,7 @@ async def apply_flows(
         if defects >= MAX_FIRST_STARTS:
             raise InternalError(f"what applies the flows {describe_exit(code)} {defects} times")
         delay = next(pauses)
-        print_line(f"the flows are not applied yet; trying again in {delay:g} s")
+        print_progress(f"the flows are not applied yet; trying again in {delay:g} s")
         await asyncio.sleep(delay)
 
 

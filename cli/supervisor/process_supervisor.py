@@ -1,22 +1,27 @@
-"""Supervises one process: starts it, sends it its settings, and restarts it when it dies."""
+"""Supervises one process: starts it, sends it its settings over a socket, and restarts it when it dies."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Self
 
-from cli.supervisor.child_process import ChildProcess, describe_exit, ended_externally, killed_externally
+import orjson
+
 from cli.supervisor.cluster_spec import Command, ForeignProgram
-from cli.supervisor.progress import report_waiting
+from cli.supervisor.progress import print_progress, report_waiting
 from cli.supervisor.rundir import RunDir
 from flowhook.asyncio_tasks import wait_at_most
 from flowhook.errors import FlowhookError, InternalError
+from flowhook.process.supervisor_socket import PARENT_FD
 from flowhook.retrying import POLL, PROCESS
-from flowhook.sandbox.forking import ForkingClient
+from flowhook.sandbox.forking import ForkedProcess, ForkingClient
+from flowhook.sandbox.spawning import SpawnedProcess, socket_pair, spawn
 
 # a process that lived longer than this before it died is restarted after the first delay. Used for nothing else.
 HEALTHY_SECONDS: Final = 30.0
@@ -46,7 +51,6 @@ class ProcessSupervisor:
     settings: Callable[[bool], Mapping[str, str]]
     served: asyncio.Event  # set once the router has served; from then on the end of a process does not end the cluster
     run_dir: RunDir  # for pid files
-    print_line: Callable[[str], None]
     program: ForeignProgram | None = None  # what is started, if it is not Flowhook's
     forks: ForkingClient | None = None  # forks it, where the system can
 
@@ -87,7 +91,7 @@ class ProcessSupervisor:
                 if loop.time() - started > HEALTHY_SECONDS:
                     pauses = PROCESS.pauses()
                 delay = next(pauses)
-                self.print_line(f"{self.name} {how}; starting it again in {delay:g} s")
+                print_progress(f"{self.name} {how}; starting it again in {delay:g} s")
                 await wait_at_most(delay, self._stopping.wait())
         finally:
             self._ended.set()
@@ -101,7 +105,7 @@ class ProcessSupervisor:
             async with asyncio.timeout(grace):
                 await self._ended.wait()
         except TimeoutError:
-            self.print_line(f"{self.name} did not stop in {grace:g} s; killing it")
+            print_progress(f"{self.name} did not stop in {grace:g} s; killing it")
             self.kill()
             await self._ended.wait()
 
@@ -144,7 +148,7 @@ class ProcessSupervisor:
         """Report a slow restart; the cluster reports a slow first start."""
         if self._was_ready:
             done = self.ready, self._stopping
-            await report_waiting(lambda: "" if any(each.is_set() for each in done) else self.name, self.print_line)
+            await report_waiting(lambda: "" if any(each.is_set() for each in done) else self.name)
 
     async def _probe(self) -> None:
         """Ask a program that reports nothing whether it serves, until it does."""
@@ -161,14 +165,14 @@ class ProcessSupervisor:
         try:
             self.run_dir.write_pid(self.name, pid)
         except OSError as error:
-            self.print_line(f"{self.name} has no pid file: {os.strerror(error.errno or 0)}")
+            print_progress(f"{self.name} has no pid file: {os.strerror(error.errno or 0)}")
 
     def _on_message(self, message: Mapping[str, Any]) -> None:
         if not message.get("ready"):
             return
         self.addresses = message["addresses"]
         if self._was_ready:
-            self.print_line(f"{self.name} is ready again")
+            print_progress(f"{self.name} is ready again")
         self._was_ready = True
         self.ready.set()
 
@@ -180,3 +184,110 @@ class ProcessSupervisor:
         if defects >= MAX_FIRST_STARTS and not self.served.is_set():
             where = "" if self.program is None else f"; see {self.program.log_file}"
             raise InternalError(f"{self.name} {how} {defects} times before it was ready{where}")
+
+
+# signals by which others end a process; a defect of the process itself does not cause them
+FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
+TRIES: Final = 10
+PAUSE_SECONDS: Final = 0.1  # in which the kernel accepts one change of a session's priority from others than root
+
+
+async def lower_priority(pid: int, nice: int) -> None:
+    """Lower the priority of a process that was just started in a session of its own, and of its future children.
+
+    Where the kernel first shares the cores among sessions (autogroups; most desktops, and servers without control
+    groups around a process), a nice value has effect only within the session. So the session gets one as well. Errors
+    of the system are ignored: the child may have ended meanwhile, and only speed depends on the priority. `nice`:
+    increment of its nice value; 0 changes nothing.
+
+    Source: sched(7), "The autogroup feature".
+    """
+    if nice <= 0:
+        return
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, pid) + nice)
+        for _ in range(TRIES):
+            try:
+                Path(f"/proc/{pid}/autogroup").write_text(str(nice))  # noqa: ASYNC240 - does not block on a disk
+            except BlockingIOError:
+                await asyncio.sleep(PAUSE_SECONDS)
+            else:
+                return
+
+
+@dataclass(eq=False, repr=False, slots=True)
+class ChildProcess:
+    """A child process. It holds one end of a socket pair, and ends at the latest when the supervisor's end closes."""
+
+    process: SpawnedProcess | ForkedProcess
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    environment: Mapping[str, str]  # what it lacks of its environment, and gets with its settings
+
+    @classmethod
+    async def start(cls, command: Command, forks: ForkingClient | None = None) -> Self:
+        """Start a process in a session of its own: fork it where `forks` can, else execute its command.
+
+        Raises:
+            OSError: it can't be started.
+        """
+        missing: Mapping[str, str] = {}
+        with socket_pair() as (ours, theirs):  # on an error the closed end ends the process, if it was started
+            process: SpawnedProcess | ForkedProcess
+            if forks is not None and command.fork:
+                process, missing = await forks.fork(command.fork, theirs.fileno()), command.environment
+            else:
+                process = spawn(
+                    command.arguments,
+                    descriptors=(theirs.fileno(),),
+                    environment={**command.environment, PARENT_FD: str(theirs.fileno())},
+                    new_session=True,  # Ctrl-C must reach only the supervisor, which stops processes in order
+                )
+            await lower_priority(process.pid, command.nice)
+            reader, writer = await asyncio.open_connection(sock=ours)
+        return cls(process, reader, writer, missing)
+
+    async def send_settings(self, settings: Mapping[str, str]) -> None:
+        """Send the process the settings that it waits for; no error if it has ended meanwhile."""
+        with contextlib.suppress(ConnectionError):
+            self.writer.write(orjson.dumps({**self.environment, **settings}) + b"\n")
+            await self.writer.drain()
+
+    async def run(self, on_message: Callable[[Mapping[str, Any]], None]) -> int:
+        """Wait until the process has ended, given its messages, and return its exit code, negative for a signal."""
+        try:
+            with contextlib.suppress(ConnectionError):
+                while line := await self.reader.readline():
+                    on_message(orjson.loads(line))
+            return await self.process.wait()
+        finally:
+            self.writer.close()
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the process, and everything that it started in its session."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            self.process.send_signal(signal.SIGKILL)
+
+
+def ended_externally(code: int) -> bool:
+    """Whether an exit code means that the process was ended from outside, drained or not."""
+    return code == 0 or -code in FROM_OUTSIDE or code - 128 in FROM_OUTSIDE
+
+
+def killed_externally(code: int) -> bool:
+    """Whether an exit code means that the process was ended from outside before it could hand back its work."""
+    return code != 0 and ended_externally(code)
+
+
+def describe_exit(code: int) -> str:
+    if code < 0:
+        try:
+            return f"was killed by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"was killed by signal {-code}"
+    return f"ended with exit code {code}"

@@ -20,12 +20,7 @@ def print_progress(line: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-async def report_waiting(
-    lack: Callable[[], str],
-    print_line: Callable[[str], None],
-    *,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> None:
+async def report_waiting(lack: Callable[[], str], *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
     """Print what is missing at present, which `lack` returns, until cancelled; nothing while that is empty.
 
     It backs off exponentially and has no timeout: how long a start takes depends on the machine.
@@ -33,4 +28,4 @@ async def report_waiting(
     for pause in REMINDERS.pauses():
         await sleep(pause)
         if what := lack():
-            print_line(f"waiting for {what}")
+            print_progress(f"waiting for {what}")

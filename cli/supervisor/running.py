@@ -6,12 +6,12 @@ import asyncio
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-from cli.supervisor.cluster import LocalCluster
+from cli.supervisor.cluster import FlowSource, LocalCluster
 from cli.supervisor.cluster_spec import DEFAULT_GRPC_PORT, LOOPBACK, ClusterSpec, ForeignProgram
 from cli.supervisor.initial_flows import apply_flows
 from cli.supervisor.progress import print_progress
@@ -20,17 +20,6 @@ from flowhook.sandbox.forking import ForkingClient, spawn_fork_server, supports_
 
 # variables that programs and libraries read when they start or are imported; processes get all others later
 PASSED_ON: Final = ("GRPC_", "SSL_CERT_", "OPENSSL_CONF", "LD_", "MALLOC_", "GLIBC_TUNABLES", "LANG", "LC_", "TZ")
-
-
-class FlowSource(Protocol):
-    """What applies the flows at the start."""
-
-    @property
-    def webhooks(self) -> Sequence[str]:
-        """IDs of the flows that have a webhook, once `apply` has returned."""
-
-    async def apply(self, routers: asyncio.Future[str]) -> None:
-        """Apply the flows, when the addresses of the routers are known; edges and runners wait for it."""
 
 
 @dataclass(slots=True)
@@ -46,7 +35,7 @@ class FlowsOfSpec:
             ports = [int(address.rpartition(":")[2]) for address in addresses]
             return self.spec.settings("", "", http_port=0, admin_port=0, grpc_ports=ports)
 
-        self.webhooks += await apply_flows(self.spec.apply_command(), settings, print_line=print_progress)
+        self.webhooks += await apply_flows(self.spec.apply_command(), settings)
 
 
 async def run_cluster(
@@ -59,43 +48,26 @@ async def run_cluster(
 
     `on_ready` is called once requests are served and the addresses are printed, with the code that logs in once.
     """
-    if not spec.starts_nats:
-        return await _run_processes(spec, run_dir, flows, on_ready, ())
-    from cli.supervisor.nats_servers import NatsServers
 
-    with closing(NatsServers.prepare(Path(spec.data_dir))) as servers:
-        storage = servers.storage(spec.storage.partition("?")[2])
-        programs = servers.programs(spec.environment())
-        return await _run_processes(replace(spec, storage=storage), run_dir, flows, on_ready, programs)
-
-
-async def _run_processes(
-    spec: ClusterSpec,
-    run_dir: RunDir,
-    flows: FlowSource,
-    on_ready: Callable[[ClusterAddresses, str], None],
-    log_servers: Sequence[ForeignProgram],
-) -> int:
     def ready(addresses: ClusterAddresses, login_code: str) -> None:
         _print_ready(spec, addresses, flows.webhooks, login_code)
         on_ready(addresses, login_code)
 
-    forks = _fork_server(spec) if supports_fork_server() else None
-    cluster = LocalCluster(
-        spec=spec,
-        run_dir=run_dir,
-        print_line=print_progress,
-        apply_flows=flows.apply,
-        on_ready=ready,
-        probe_path=lambda: f"/hook/{flows.webhooks[0]}" if flows.webhooks else "",
-        log_servers=log_servers,
-        forks=forks,
-    )
-    try:
-        return await cluster.run()
-    finally:
+    programs: Sequence[ForeignProgram] = ()
+    async with AsyncExitStack() as stack:
+        if spec.starts_nats:
+            from cli.supervisor.nats_servers import NatsServers
+
+            servers = stack.enter_context(closing(NatsServers.prepare(Path(spec.data_dir))))
+            programs = servers.programs(spec.environment())
+            spec = replace(spec, storage=servers.storage(spec.storage.partition("?")[2]))
+        forks = _fork_server(spec) if supports_fork_server() else None
         if forks is not None:
-            await forks.close()
+            stack.push_async_callback(forks.close)
+        cluster = LocalCluster(
+            spec=spec, run_dir=run_dir, flows=flows, on_ready=ready, log_servers=programs, forks=forks
+        )
+        return await cluster.run()
 
 
 def _fork_server(spec: ClusterSpec) -> ForkingClient:

@@ -1,7 +1,7 @@
 """Functions of catalogs: a flow that is applied contains those that it calls.
 
 A `call` names one as `name:version@catalog`, or by the URL of its file. Whoever applies a flow fetches them
-(`cli.catalogs`) and appends them to the text of the flow file, as a second document in JSON: by name, where the
+(`cli.embedding`) and appends them to the text of the flow file, as a second document in JSON: by name, where the
 function is from and the text of its file. So a router needs no access to the network, and a revision does not change
 when a catalog does. In the definition they are functions of `use.functions`; their metadata say where they are from.
 

@@ -47,6 +47,10 @@ class TokenBuckets:
             del self._buckets[next(iter(self._buckets))]
         return bucket.take(now)
 
+    def give_back(self, key: str) -> None:
+        if (bucket := self._buckets.get(key)) is not None:
+            bucket.give_back()
+
     def remaining(self, key: str) -> int:
         """Return the tokens that were left of a key after the last one was taken."""
         return self._buckets[key].remaining

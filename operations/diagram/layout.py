@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import neg
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple
 
 from flowhook.document.definition import DIRECTIVES, PlacedTask, tasks_of, walk
 from operations.diagram import reading
@@ -87,24 +87,14 @@ AXIS: Final = CARD / 2  # distance of the edges between the nodes of a column fr
 LINE: Final = AXIS + 80  # width of a branch without tasks
 
 
-class Element(Protocol):
-    """Something with a size, to be placed. Control enters at the top, `AXIS` pixels from the left, and leaves below."""
-
-    width: float
-    height: float
-    box: Box  # the box at its top, to which edges from elsewhere lead
-    exits: frozenset[str]  # JSON Pointers of the tasks from which control leaves below; empty: it does not
-
-    def place(self, x: float, y: float, shapes: list[Shape]) -> None:
-        """Append its shapes, given the place of its upper left corner."""
-
-
 @dataclass(slots=True)
 class Leaf:
     """A box without others in it."""
 
     box: Box
-    exits: frozenset[str] = frozenset()
+    exits: frozenset[str] = (
+        frozenset()
+    )  # JSON Pointers of the tasks from which control leaves below; empty: it does not
     width: float = field(init=False)
     height: float = field(init=False)
 
@@ -112,6 +102,7 @@ class Leaf:
         self.width, self.height = self.box.width, self.box.height
 
     def place(self, x: float, y: float, shapes: list[Shape]) -> None:
+        """Append its shapes, given the place of its upper left corner."""
         shapes.append(replace(self.box, x=self.box.x + x, y=y))
 
 
@@ -235,6 +226,10 @@ class Choice:
                 end = ((axis, bottom), (axis, join), (trunk, join), (trunk, below))
                 shapes.append(Edge("join", end, frozenset((task, self.following) for task in column.exits)))
             left += column.width + PAD
+
+
+Element = Leaf | Frame | Choice
+"""Something to be placed, with the box at its top. Control enters there, `AXIS` from the left, and leaves below."""
 
 
 class Jump(NamedTuple):

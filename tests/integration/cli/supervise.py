@@ -48,17 +48,21 @@ class Plan:
         }
 
 
-async def supervise(run_dir, plan, log_servers):
-    async def apply_flows(address):
-        print(f"router at {await address}", flush=True)
+class Flows:
+    """One flow with a webhook, which is there already."""
 
+    webhooks = ("x",)
+
+    async def apply(self, routers):
+        print(f"router at {await routers}", flush=True)
+
+
+async def supervise(run_dir, plan, log_servers):
     supervised = LocalCluster(
         spec=plan,
         run_dir=run_dir,
-        print_line=lambda line: print(line, flush=True),
-        apply_flows=apply_flows,
+        flows=Flows(),
         on_ready=lambda where, _: print(f"ready {where.http_url}", flush=True),
-        probe_path=lambda: "/hook/x",
         log_servers=log_servers,
     )
     return await supervised.run()

@@ -34,9 +34,8 @@ sys.exit(int(ending))
 
 
 @pytest.fixture
-def apply(tmp_path):
+def apply(tmp_path, capsys):
     """Has flows applied by a process that ends as it is told, one ending after the other."""
-    messages = []
 
     async def run(*endings):
         async def settings():
@@ -44,20 +43,22 @@ def apply(tmp_path):
 
         command = Command([sys.executable, "-c", SCRIPT, str(tmp_path / "tries"), *endings], dict(os.environ))
         async with asyncio.timeout(PATIENCE):
-            return await apply_flows(command, settings, print_line=messages.append)
+            return await apply_flows(command, settings)
 
-    run.messages = messages
+    run.capsys = capsys
     return run
 
 
 async def test_it_returns_the_flows_that_have_a_webhook(apply):
     assert await apply("0") == ["hello", "other"]
-    assert apply.messages == []
+    assert apply.capsys.readouterr().out.splitlines() == []
 
 
 async def test_a_router_that_is_away_and_a_process_that_is_killed_are_tried_again(apply):
     assert await apply("75", "SIGKILL", "0") == ["hello", "other"]  # each once
-    assert apply.messages == [f"the flows are not applied yet; trying again in {delay} s" for delay in (0.1, 0.2)]
+    assert apply.capsys.readouterr().out.splitlines() == [
+        f"the flows are not applied yet; trying again in {delay} s" for delay in (0.1, 0.2)
+    ]
 
 
 async def test_flows_that_are_refused_end_the_start(apply):

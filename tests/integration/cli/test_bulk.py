@@ -8,7 +8,7 @@ from pathlib import Path
 from support.jobs import until
 from support.routers import flow, running_router
 
-from cli.bulk import follow
+from cli.commands.jobs import follow
 from cli.operation_commands import open_operator
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.jobs import JobAction, JobSpec

@@ -19,8 +19,8 @@ from support.certificates import Authority
 from support.commands import flowhook
 from support.http_servers import http_server
 
-from cli import catalogs
-from cli.embedded_files import MAX_BYTES
+from cli import embedding
+from cli.embedding import MAX_BYTES
 from cli.flow_files import check_flow_files, read_flow_file
 from flowhook.document.catalogs import MAX_FUNCTIONS
 from flowhook.document.loader import canonical, parse
@@ -76,8 +76,8 @@ def tls(tmp_path, monkeypatch):
 
 @pytest.fixture
 async def shop(tmp_path, tls):
-    catalogs.fetch.cache_clear()
-    catalogs.unpack.cache_clear()
+    embedding.fetch.cache_clear()
+    embedding.unpack.cache_clear()
 
     shop = Shop(tmp_path)
 
@@ -154,12 +154,12 @@ async def test_files_are_found_where_a_catalog_has_them(shop, files, endpoint):
 def test_pages_of_git_hosts_are_read_as_raw_files():
     raw = "https://raw.githubusercontent.com/serverlessworkflow/catalog"
     page = "https://github.com/serverlessworkflow/catalog"
-    assert catalogs.raw_url(page) == catalogs.raw_url(f"{page}/") == f"{raw}/HEAD"
-    assert catalogs.raw_url(f"{page}/tree/main") == f"{raw}/main"
-    assert catalogs.raw_url(f"{page}/blob/v1/functions/f.yaml") == f"{raw}/v1/functions/f.yaml"
-    assert catalogs.raw_url("https://gitlab.com/a/b/c") == "https://gitlab.com/a/b/c/-/raw/HEAD"
-    assert catalogs.raw_url("https://gitlab.com/a/b/-/tree/main") == "https://gitlab.com/a/b/-/raw/main"
-    assert catalogs.raw_url("https://git.example.org/a/b") == "https://git.example.org/a/b"
+    assert embedding.raw_url(page) == embedding.raw_url(f"{page}/") == f"{raw}/HEAD"
+    assert embedding.raw_url(f"{page}/tree/main") == f"{raw}/main"
+    assert embedding.raw_url(f"{page}/blob/v1/functions/f.yaml") == f"{raw}/v1/functions/f.yaml"
+    assert embedding.raw_url("https://gitlab.com/a/b/c") == "https://gitlab.com/a/b/c/-/raw/HEAD"
+    assert embedding.raw_url("https://gitlab.com/a/b/-/tree/main") == "https://gitlab.com/a/b/-/raw/main"
+    assert embedding.raw_url("https://git.example.org/a/b") == "https://git.example.org/a/b"
 
 
 async def test_the_url_of_a_file_names_a_function_too(shop):
@@ -211,7 +211,7 @@ async def test_credentials_that_are_secrets_are_refused(shop, policy):
     assert "has no secrets" in fault.cause
 
 
-BOMB = gzip.compress(bytes(catalogs.MAX_UNPACKED_BYTES + 1))
+BOMB = gzip.compress(bytes(embedding.MAX_UNPACKED_BYTES + 1))
 
 
 def packed(content, **more):
@@ -226,13 +226,13 @@ PLAIN = [
     ({PATH: partial(web.HTTPFound, f"https://{'a' * 64}.y/f")}, "can't be fetched: .* a redirect are malformed"),
     ({PATH: b"#" * (MAX_BYTES + 1)}, f"is larger than {MAX_BYTES} bytes"),
 ]
-FILES = dict.fromkeys(map(str, range(catalogs.MAX_ARCHIVED_FILES + 1)), b"")
+FILES = dict.fromkeys(map(str, range(embedding.MAX_ARCHIVED_FILES + 1)), b"")
 PACKED = [
     ({"/a.tgz": archive({"x": b""})}, f"has no {PATH[1:]}"),
     ({"/a.tgz": archive({"a/b" + PATH: b""})}, f"has no {PATH[1:]}"),
     (packed(b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"), f"has no {PATH[1:]}"),
-    ({"/a.tgz": archive(FILES)}, f"has more than {catalogs.MAX_ARCHIVED_FILES} files"),
-    ({"/a.tgz": BOMB}, f"is larger than {catalogs.MAX_UNPACKED_BYTES} bytes, unpacked"),
+    ({"/a.tgz": archive(FILES)}, f"has more than {embedding.MAX_ARCHIVED_FILES} files"),
+    ({"/a.tgz": BOMB}, f"is larger than {embedding.MAX_UNPACKED_BYTES} bytes, unpacked"),
     ({"/a.tgz": b"PK"}, "is not a .tar.gz archive: .*"),
     ({"/a.tgz": packed(LOG.encode())["/a.tgz"][:-20]}, "is not a .tar.gz archive: it is cut off"),
 ]
@@ -265,7 +265,7 @@ async def test_credentials_that_can_not_be_sent_are_not_told(shop):
 
 
 async def test_a_server_that_never_ends_its_answer_is_waited_for_once_and_not_for_long(shop, monkeypatch, tls):
-    monkeypatch.setattr(catalogs, "SECONDS", 0.4)
+    monkeypatch.setattr(embedding, "SECONDS", 0.4)
     requests, given_up = [], asyncio.Event()
 
     async def drip(reader, writer):
@@ -382,7 +382,7 @@ async def test_a_flow_runs_without_the_catalog(shop):
 
 async def test_a_function_that_changed_is_another_text(shop):
     before = await shop.read(FLOW)
-    catalogs.fetch.cache_clear()
+    embedding.fetch.cache_clear()
     shop.files[PATH] += b"# changed\n"
     assert await shop.read(FLOW) != before
 

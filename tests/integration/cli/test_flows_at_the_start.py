@@ -41,7 +41,7 @@ def start(router, tmp_path, capfd):
             return {"FLOWHOOK_ROUTER": router.target, "FLOWHOOK_DATA_DIR": str(tmp_path / "data")}
 
         command = Command([sys.executable, "-P", "-m", "cli.applying", str(files)], dict(os.environ))
-        run.webhooks = await apply_flows(command, settings, print_line=print)
+        run.webhooks = await apply_flows(command, settings)
         return capfd.readouterr()
 
     run.files = files

@@ -30,7 +30,7 @@ STATUSES = {
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch):
-    monkeypatch.setattr("cli.commands.migrate.HEARTBEAT_SECONDS", 0.3)
+    monkeypatch.setattr("cli.commands.backup.HEARTBEAT_SECONDS", 0.3)
 
 
 @pytest.fixture

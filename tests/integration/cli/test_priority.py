@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.supervisor.child_process import lower_priority
+from cli.supervisor.process_supervisor import lower_priority
 
 WAIT = "import sys; sys.stdin.read()"
 STARTS_ANOTHER = f"""

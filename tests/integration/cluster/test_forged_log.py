@@ -17,7 +17,7 @@ from support.replicated_routers import load
 from support.routers import flow
 
 from flowhook.errors import ConflictError
-from operations import cluster
+from operations import health
 from router.cluster import member
 from router.storage.commit_log.interface import LogReplacedError
 from router.storage.commit_log.jetstream.opening import rebuild_log

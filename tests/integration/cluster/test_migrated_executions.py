@@ -35,7 +35,7 @@ KINDS = ("early", "late")
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch):
-    monkeypatch.setattr("cli.commands.migrate.HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr("cli.commands.backup.HEARTBEAT_SECONDS", 0.1)
 
 
 @pytest.fixture

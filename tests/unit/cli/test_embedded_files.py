@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from cli.embedded_files import MAX_BYTES, embed
+from cli.embedding import MAX_BYTES, embed
 from cli.flow_files import check_flow_files, read_flow_file
 from flowhook.errors import InvalidError
 

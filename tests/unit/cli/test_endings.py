@@ -7,7 +7,7 @@ import signal
 import pytest
 from support.cases import cases
 
-from cli.supervisor.child_process import describe_exit, ended_externally, killed_externally
+from cli.supervisor.process_supervisor import describe_exit, ended_externally, killed_externally
 
 OUTSIDE = ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"]
 OWN = ["SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGXCPU"]

@@ -8,7 +8,7 @@ import pytest
 from support.command_flows import HELLO
 from support.commands import flowhook, wait_for_end
 
-from cli.commands.trigger import find_sample, sample_names, with_value
+from cli.commands.send import find_sample, sample_names, with_value
 
 FORM = "application/x-www-form-urlencoded"
 

@@ -1,9 +1,12 @@
+from ipaddress import ip_address
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowhook.errors import ExhaustedError, UnavailableError
 from flowhook.sharing import Limit, Principal, SharedLimit
+from flowhook.sharing.limit import network_of
 
 A, B, C = (Principal("token", name) for name in "abc")
 EDGE = Principal("token", "edge", essential=True)
@@ -132,3 +135,17 @@ def test_no_sequence_exceeds_the_total_or_takes_the_reserve_or_leaves_anything_b
         seat.release()
     assert shared.used == shared._held[A] == 0
     assert shared.free(essential=False) == 80
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("192.0.2.1", "192.0.2.2", False),
+    ],
+)
+def test_addresses_of_one_network_of_ipv6_have_one_owner(one, other, same):
+    assert (network_of(ip_address(one)) == network_of(ip_address(other))) is same

@@ -44,3 +44,12 @@ def test_whoever_sends_on_is_not_forgotten():
         senders.take(f"other-{number}", 0.0)
     assert senders.take("busy", 0.0) == 1
     assert senders.take("other-0", 0.0) == 0
+
+
+def test_what_is_given_back_can_be_taken_again_and_of_another_changes_nothing():
+    senders = buckets()
+    assert [senders.take("a", 0.0) for _ in range(2)] == [0, 0]
+    senders.give_back("a")
+    assert [senders.take("a", 0.0) for _ in range(2)] == [0, 1]
+    senders.give_back("b")
+    assert senders.take("a", 0.0) == 1

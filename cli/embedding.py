@@ -1,8 +1,12 @@
-"""Fetches the functions of catalogs that a flow file calls, and appends them to it (`flowhook.document.catalogs`).
+"""Files beside a flow file that describe its calls, and functions of catalogs: a flow that is applied contains them.
 
-Files are fetched as they are from below the endpoint of a catalog, or from a Git host that it is a page of; or they are
-read from an archive, `.tar.gz`, as Git hosts make of a repository. The catalog `default` is the folder `functions`
-beside the flow file, unless a flow defines another one. Only https is used, also after redirects.
+The URI of a file, `file://orders.proto`, is replaced in the text of the flow by one that contains it: the lines of the
+text stay, and what runners execute does not change with the file.
+
+Functions of catalogs are appended (`flowhook.document.catalogs`). Their files are fetched as they are from below the
+endpoint of a catalog, or from a Git host that it is a page of; or they are read from an archive, `.tar.gz`, as Git
+hosts make of a repository. The catalog `default` is the folder `functions` beside the flow file, unless a flow defines
+another one. Only https is used, also after redirects.
 
 Source: dsl.md, "File Structure", "Default Catalog".
 """
@@ -18,7 +22,7 @@ import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from http import HTTPStatus
 from http.client import HTTPException
@@ -28,15 +32,81 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
-from cli.embedded_files import MAX_BYTES, read_beside
 from flowhook import limits
 from flowhook.asyncio_tasks import run_in_daemon
 from flowhook.document import catalogs
-from flowhook.document.definition import value_at
+from flowhook.document.definition import POLICIES, value_at, walk_everywhere
 from flowhook.document.diagnostics import source
-from flowhook.document.diagnostics.problems import Code, Problem, to_fault
+from flowhook.document.diagnostics.problems import Code, Problem, mark_of, to_fault
+from flowhook.document.diagnostics.problems import Path as KeyPath
+from flowhook.document.models.calls import EMBEDDED
 from flowhook.errors import Fault, InvalidError, InvalidFlowError, UnavailableError
 from flowhook.expressions.syntax import is_expression
+
+MAX_BYTES: Final = 128 * limits.KIB  # one file; a flow file has at most `limits.MAX_DOCUMENT_BYTES` with all of them
+DOCUMENTS: Final = ("asyncapi", "grpc", "openapi")  # functions whose document may be a file
+_FILE: Final = re.compile(r"file:(?://)?([^?#]+)", re.IGNORECASE)
+
+
+def embed(content: bytes, path: Path) -> bytes:
+    """Return the text of a flow file with the files that it names, which are in its folder, or below. Blocking.
+
+    Raises:
+        InvalidFlowError: a file does not exist, is elsewhere, or is too large.
+    """
+    if b"file:" not in content.lower():
+        return content
+    flow = source.read(content)
+    if not isinstance(flow.data, dict):
+        return content
+    text, faults = content.decode(), list[Fault]()
+    found = {mark_of(flow.root, place).span: (place, uri) for place, uri in _uris(flow.data)}
+    for (start, end), (place, uri) in sorted(found.items(), reverse=True):
+        try:
+            embedded = EMBEDDED + base64.urlsafe_b64encode(read_beside(uri, path)).decode().rstrip("=")
+        except InvalidError as error:
+            faults.append(to_fault(Problem(place, Code.URI_INVALID, error.message), file=str(path), root=flow.root))
+        else:
+            written = text[start:end]  # with its quotes and its anchor, or an alias
+            text = text[:start] + (written.replace(uri, embedded) if uri in written else embedded) + text[end:]
+    if faults:
+        raise InvalidFlowError(faults[::-1])
+    return text.encode()
+
+
+def _uris(definition: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    for placed in walk_everywhere(definition):
+        function = placed.task.get("call")
+        if function in DOCUMENTS:
+            keys = ("with", *POLICIES[function][0][:-1])
+            if isinstance(value_at(placed.task, keys), Mapping):
+                keys = (*keys, "uri")
+            uri = value_at(placed.task, keys)
+            if isinstance(uri, str) and _FILE.fullmatch(uri):
+                yield (*placed.path, *keys), uri
+
+
+def read_beside(uri: str, flow: Path) -> bytes:
+    """Return the content of a file in the folder of a flow file, or below it. Blocking.
+
+    Raises:
+        InvalidError: it does not exist, is elsewhere, or is too large.
+    """
+    match = _FILE.fullmatch(uri)
+    name = match[1] if match else uri
+    folder = flow.parent.resolve()
+    file = (folder / name).resolve()
+    if name.startswith("/") or not file.is_relative_to(folder):
+        raise InvalidError(f"{uri} is not in the folder of the flow file")
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InvalidError(f"{uri}: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise InvalidError(f"{uri} is larger than {MAX_BYTES} bytes")
+    return content
+
 
 MAX_ARCHIVE_BYTES: Final = 32 * limits.MIB
 MAX_UNPACKED_BYTES: Final = 64 * limits.MIB

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from admin.in_progress import SharedCalls
+from admin.security.router_clients import SharedCalls
 
 
 @pytest.fixture

@@ -1,0 +1,90 @@
+"""Readiness of the cluster, and descriptions of its processes; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from flowhook.client import ProcessInfo
+from operations.encoding import shown_fields
+
+# roles of which at least one process must be ready, or no webhook is executed by a flow
+NEEDED_ROLES: Final = ("router", "edge", "runner")
+# age of the last report above which a process is not ready: it has then missed four reports (one every 2 s; at rest one
+# every 6 s, and what begins to work reports within 2 s). One that
+# gets a tenth of a core may miss some: a runner does not report while it evaluates an expression, which may take half
+# a second of CPU time.
+SILENT_SECONDS: Final = 10.0
+
+
+def is_ready(process: ProcessInfo) -> bool:
+    return process.ready and process.last_seen <= SILENT_SECONDS
+
+
+def unready_reasons(processes: Sequence[ProcessInfo]) -> list[str]:
+    found = []
+    for role in NEEDED_ROLES:
+        members = [process for process in processes if process.role == role]
+        if any(is_ready(process) for process in members):
+            continue
+        causes = "; ".join(f"{process.name}: {_cause(process)}" for process in members)
+        found.append(f"no {role} is ready ({causes})" if causes else f"there is no {role}")
+    return found
+
+
+def warnings(processes: Sequence[ProcessInfo]) -> list[str]:
+    """Return what is wrong with the cluster and keeps no webhook from being executed now.
+
+    A router that could not take over, or that nobody would reach then, is such a thing as long as another is ready.
+    """
+    routers = [process for process in processes if process.role == "router"]
+    unready = [process for process in routers if not is_ready(process)] if any(map(is_ready, routers)) else []
+    causes = [(process, _cause(process)) for process in unready]
+    found = [*causes, *((process, warning) for process in processes for warning in _warnings(process))]
+    # what is wrong with the address of a router begins with its name
+    return [text if text.startswith(f"{each.name} ") else f"{each.name}: {text}" for each, text in found]
+
+
+def _warnings(process: ProcessInfo) -> list[str]:
+    """Return the warnings of a process, and that its clock differs from the router's by more than matters."""
+    from flowhook.reporting.process_reports import MAX_CLOCK_SKEW_SECONDS  # noqa: PLC0415 - it imports Prometheus' client
+
+    skew = process.clock_skew or 0.0
+    if abs(skew) <= MAX_CLOCK_SKEW_SECONDS:
+        return [*process.warnings]
+    side = "ahead of" if skew > 0 else "behind"
+    return [*process.warnings, f"its clock is {abs(skew):.1f} s {side} the router's"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedProcess(ProcessInfo):
+    """What operators are shown of a process.
+
+    `detail`: why it is not ready, and what is wrong with it otherwise. `started_at`: null: unknown. `connections`: of
+    an edge, those of senders that are open. `credit` and `in_flight`: executions that a runner would take, and that it
+    has. `clock_skew_seconds`: by how much its clock is ahead of the router's, at the least; negative: behind; null:
+    unknown.
+    """
+
+    last_seen_seconds: float
+    clock_skew_seconds: float | None
+
+
+def describe_process(process: ProcessInfo) -> ListedProcess:
+    ready = is_ready(process)
+    shown = shown_fields(ProcessInfo, process) | {
+        "ready": ready,
+        "detail": "; ".join(filter(None, ("" if ready else _cause(process), *_warnings(process)))),
+    }
+    return ListedProcess(
+        **shown,
+        last_seen_seconds=round(process.last_seen, 3),
+        clock_skew_seconds=None if process.clock_skew is None else round(process.clock_skew, 3),
+    )
+
+
+def _cause(process: ProcessInfo) -> str:
+    if process.last_seen > SILENT_SECONDS:
+        return f"no report for {process.last_seen:.0f} s"
+    return process.detail or "not ready"

@@ -30,7 +30,6 @@ from admin.console import (
     replay,
     secrets,
     static_files,
-    test_event,
 )
 from admin.handlers import AdminContext, BaseHandler
 from operations.operation import PLACEHOLDER
@@ -48,8 +47,8 @@ PAGES: Final = (
     ("/flows", flows.FlowsPage),
     ("/stream/flows", flows.FlowStream),
     ("/flows/{flow_id}", flows.FlowDetailPage),
-    ("/flows/{flow_id}/test", test_event.TestEventPage),
-    ("/flows/{flow_id}/test/sign", test_event.SignTestEventPage),
+    ("/flows/{flow_id}/test", flows.TestEventPage),
+    ("/flows/{flow_id}/test/sign", flows.SignTestEventPage),
     ("/flows/{flow_id}/revisions", flows.RevisionsPage),
     ("/apply", apply.ApplyPage),
     ("/check", apply.ApplyPage),  # anyone who opens the address of a check again

@@ -22,6 +22,8 @@ _MODULES: Final = {
     **dict.fromkeys(("audit", "incidents", "rejections", "requests"), "logs"),
     **dict.fromkeys(("restore", "migrate"), "backup"),
     "apply": "check",
+    "diff": "executions",
+    "overview": "flows",
     "schema": "components",
     "trigger": "send",
 }

@@ -8,7 +8,7 @@ forms are made.
 - `flows`, `executions`, `execution_list`, `jobs`, `rejections`, `secrets`, `cluster`: the functions, and what they take
   and return.
 - `table`: all operations.
-- `search`, `comparison`, `diagram`, `text_diff`, `provider_setup`, `health`: what operators are told that takes
+- `search`, `comparison`, `diagram`, `provider_setup`, `health`: what operators are told that takes
   more than a call of the router.
 
 Must not live here: HTTP, HTML, sessions, what only senders' requests or executions need.

@@ -17,10 +17,10 @@ from flowhook.errors import Fault, InvalidFlowError, NotFoundError
 from flowhook.model import Change, TaskRun
 from flowhook.model.flows import AppliedFlow, Flow, FlowCondition, FlowRevision, FlowStatistics
 from flowhook.model.overview import Overview, Period
+from operations.comparison import DiffLine, diff
 from operations.encoding import shown_fields
 from operations.flow_setup import FlowSetup
 from operations.operation import Parameters
-from operations.text_diff import DiffLine, diff
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient

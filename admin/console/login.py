@@ -10,8 +10,16 @@ from __future__ import annotations
 import http
 import secrets
 
-from admin.console.page import CSRF_FIELD, ConsolePage, with_newlines
-from admin.console.unsent_form import MAX_CARRIED, MAX_ESCAPES, carried, summary, unsent_form
+from admin.console.page import (
+    CSRF_FIELD,
+    MAX_CARRIED,
+    MAX_ESCAPES,
+    ConsolePage,
+    carried,
+    summary,
+    unsent_form,
+    with_newlines,
+)
 from admin.handlers import COOKIE, MAX_TOKEN, parse_fields
 from admin.security.router_clients import find_role
 from admin.security.sessions import MAX_AGE_SECONDS, LoginRole

@@ -14,9 +14,9 @@ from flowhook.json import object_of
 from flowhook.model import Status, TaskRun, TaskState
 from flowhook.model.execution_trace import ExecutionTrace, TracedRequest, TracedTask
 from flowhook.model.executions import Attempt, AttemptEnd
-from operations import text_diff
+from operations import comparison
+from operations.comparison import DiffLine
 from operations.executions import ExecutionDetailView
-from operations.text_diff import DiffLine
 
 WAITING_KINDS: Final = frozenset({"wait", "listen"})  # kinds of tasks that wait rather than work
 UNKNOWN: Final = "unknown"  # state of a task whose end neither the history nor the trace has
@@ -173,7 +173,7 @@ def diff_lines(before: str, after: str) -> list[DiffLine]:
     Only the first `MAX_LINES` of each are compared.
     """
     old, new = before.split("\n")[:MAX_LINES], after.split("\n")[:MAX_LINES]
-    return list(text_diff.diff_lines(old, new))[1:]
+    return list(comparison.diff_lines(old, new))[1:]
 
 
 @dataclass(slots=True)

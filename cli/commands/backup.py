@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,6 @@ from cli.log_client import (
     KeyDir,
     NatsCaFile,
     NatsCredsFile,
-    cluster_keys,
     describe_key,
     log_url,
     opened_storage,
@@ -29,6 +28,9 @@ from cli.options import Json
 
 if TYPE_CHECKING:
     from router.storage.backups.restoring import UntilPoint
+
+LOG_SCHEMES: Final = ("nats://", "tls://")
+SQLITE_SCHEME: Final = "sqlite:"
 
 
 def backup(
@@ -62,13 +64,11 @@ def backup(
     backups.lower_priority()
     settings = router_settings(data_dir, nats_creds_file=nats_creds_file, nats_ca_file=nats_ca_file)
     path, start = Path(target), time.monotonic()
-    progress = sys.stderr if json else sys.stdout
     made: list[BackupMade] = []
 
     def make(path: Path) -> None:
-        report = lambda line: print(line, file=progress, flush=True)  # noqa: E731
         with opened_storage(settings, storage) as url:
-            made.append(backups.make_backup(settings, path, storage=url, report=report))
+            made.append(backups.make_backup(settings, path, storage=url, report=_reporter(json=json)))
 
     if is_s3(target) or path.is_dir() or target.endswith("/"):
         into, name = backups.open_target(settings, target), file_name(time.time())
@@ -128,7 +128,6 @@ def restore(
     logs.configure(level="warning")
     settings = router_settings(data_dir, nats_creds_file=nats_creds_file, nats_ca_file=nats_ca_file)
     start = time.monotonic()
-    progress = sys.stderr if json else sys.stdout
     with ExitStack() as opened:
         url = opened.enter_context(opened_storage(settings, storage, stopped=True))
         database = backups.database_of(settings, url)
@@ -142,7 +141,7 @@ def restore(
             archive=path,
             key=backups.key_of(settings),
             tokens=settings.data_dir / TOKENS,
-            report=lambda line: print(line, file=progress, flush=True),
+            report=_reporter(json=json),
             since=opened.enter_context(connect(since, "restore")) if since else None,
             until=until,
         )
@@ -173,6 +172,11 @@ def restore(
         print(f"put secrets.key, {key}, into {settings.data_dir} before you start")
 
 
+def _reporter(*, json: bool) -> Callable[[str], None]:
+    """Return what prints a line of progress: stdout is for the result if that is JSON."""
+    return partial(print, file=sys.stderr if json else sys.stdout, flush=True)
+
+
 def _until(at: str) -> UntilPoint:
     from router.storage.backups.restoring import UntilPoint
 
@@ -183,10 +187,6 @@ def _until(at: str) -> UntilPoint:
     from operations.execution_list import parse_time
 
     return UntilPoint(time_ms=int(parse_time(at, datetime.now(UTC)).timestamp() * 1000))
-
-
-LOG_SCHEMES: Final = ("nats://", "tls://")
-SQLITE_SCHEME: Final = "sqlite:"
 
 
 def migrate(
@@ -205,7 +205,7 @@ def migrate(
     """Move all data between a database and a replicated log, while no router runs. The source stays as it is."""
     from cli.output import print_json
     from flowhook.process import logs
-    from router.storage.commit_log import jetstream
+    from router.process import backups
     from router.storage.replicated.migration import Migration
 
     if not (source or target):
@@ -218,19 +218,9 @@ def migrate(
     path = Path(database.removeprefix(SQLITE_SCHEME))
     logs.configure(level="warning")
     start = time.monotonic()
-    replicated = jetstream.connect(
-        url,
-        cluster_keys(data_dir),
-        router=f"migrate-{os.getpid()}",
-        create=to_log,
-        creds_file=nats_creds_file,
-        ca_file=nats_ca_file,
-    )
-    with closing(replicated):
-        progress = sys.stderr if json else sys.stdout
-        migration = Migration(
-            replicated, report=lambda line: print(line, file=progress, flush=True), heartbeat_seconds=HEARTBEAT_SECONDS
-        )
+    settings = router_settings(data_dir, nats_creds_file=nats_creds_file, nats_ca_file=nats_ca_file)
+    with backups.connected(settings, url, "migrate", create=to_log) as replicated:
+        migration = Migration(replicated, report=_reporter(json=json), heartbeat_seconds=HEARTBEAT_SECONDS)
         result = migration.to_log(path) if to_log else migration.from_log(path)
     seconds = time.monotonic() - start
     if json:

@@ -19,14 +19,12 @@ from typer import Argument
 
 from cli import failures
 from cli.commands.components import write_schema
-from cli.commands.up import check, prepare, program
+from cli.commands.up import UpSettings, check, prepare, program
 from cli.options import settings_command
-from cli.supervisor.cluster import first_error
+from cli.supervisor.cluster import first_error, run_cluster
 from cli.supervisor.cluster_spec import ClusterSpec
 from cli.supervisor.progress import print_progress
 from cli.supervisor.rundir import DEV_DATA_DIR, make_dev_directory
-from cli.supervisor.running import run_cluster
-from cli.supervisor.up_settings import UpSettings
 from flowhook.errors import FlowhookError, InvalidError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""`flowhook executions`: finds, shows and awaits executions; replays, resolves, cancels, suspends, deletes them.
+"""`flowhook executions`, `diff`: finds, shows, awaits and compares executions; performs verbs on them.
 
 A verb works on executions that are named, or as a job on all that meet conditions.
 """
@@ -6,7 +6,7 @@ A verb works on executions that are named, or as a job on all that meet conditio
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Final
 
@@ -35,7 +35,7 @@ from flowhook.model.jobs import JobAction
 from operations import table
 from operations.operation import Operation
 
-app = typer.Typer(
+executions = typer.Typer(
     help="Look at executions, wait for them; replay, resolve, cancel, suspend, resume, retry and delete them.",
     no_args_is_help=True,
 )
@@ -62,7 +62,7 @@ def _report_scan(pages: Sequence[Any]) -> None:
 
 
 listing(
-    app,
+    executions,
     "list",
     table.LIST_EXECUTIONS,
     COLUMNS,
@@ -75,7 +75,7 @@ listing(
 
 
 @command(
-    app,
+    executions,
     "get",
     table.GET_EXECUTION,
     check=one_of("raw", "json"),
@@ -92,7 +92,7 @@ def _get(call: OperationCall) -> None:
         sys.stdout.buffer.write(chunk)
 
 
-@command(app, "wait", table.GET_EXECUTION, leave_out=("max_body",), more=[keyword("timeout", TIMEOUT, None)])
+@command(executions, "wait", table.GET_EXECUTION, leave_out=("max_body",), more=[keyword("timeout", TIMEOUT, None)])
 def _wait(call: OperationCall) -> None:
     """Wait until an execution has ended, and print its output or its error.
 
@@ -207,17 +207,17 @@ def _choose_revision(operator: Operator, given: dict[str, Any]) -> None:
 
 
 Verb(JobAction.REPLAY, table.REPLAY_EXECUTION, _replay, of_ids=("dry_run",), prepare=_choose_revision).add_to(
-    app, "Run the stored events of executions again."
+    executions, "Run the stored events of executions again."
 )
 Verb(JobAction.RESOLVE, table.RESOLVE_EXECUTION, _one(table.RESOLVE_EXECUTION, "resolved")).add_to(
-    app, "Mark failed executions as resolved: they are not listed as unresolved any more, nor replayed in bulk."
+    executions, "Mark failed executions as resolved: they are not listed as unresolved any more, nor replayed in bulk."
 )
 for _action, _operation, _text in (
     (JobAction.CANCEL, table.CANCEL_EXECUTION, "Cancel executions that have not ended."),
     (JobAction.SUSPEND, table.SUSPEND_EXECUTION, "Stop work on executions until they are resumed."),
     (JobAction.RESUME, table.RESUME_EXECUTION, "Continue suspended executions."),
 ):
-    Verb(_action, _operation, _one(_operation)).add_to(app, _text)
+    Verb(_action, _operation, _one(_operation)).add_to(executions, _text)
 Verb(
     JobAction.DELETE,
     table.DELETE_EXECUTION,
@@ -227,11 +227,65 @@ Verb(
         f"{'Erase the events of' if given['erase'] else 'Delete'} {', '.join(ids)}? That can't be undone"
     ),
 ).add_to(
-    app, "Delete executions that have ended; with --erase, all that is stored of the events of those that are named."
+    executions,
+    "Delete executions that have ended; with --erase, all that is stored of the events of those that are named.",
 )
 command(
-    app,
+    executions,
     "retry-now",
     table.RETRY_EXECUTION_NOW,
     "Try again at once what failed in an execution that waits for its next try.",
 )(showing(lambda execution: f"{execution['id']}: {execution['status']}"))
+
+
+DIFF_COLUMNS = ("WHAT", "NAME", "FIRST", "SECOND")
+
+
+def _print_diff(found: Shown) -> None:
+    print_table(DIFF_COLUMNS, diff_rows(found["diff"]), empty="no differences")
+    for name in ("body", "output"):
+        if lines := found["diff"][name]["lines"]:
+            print(f"\n{name}:", *map(printable, lines), sep="\n")
+
+
+def diff_rows(found: Shown) -> Iterator[tuple[object, ...]]:
+    yield from _different_fields("summary", found["summary"])
+    if found["diverges_at"] is not None and found["diverges_at"] < len(found["tasks"]):
+        pair = found["tasks"][found["diverges_at"]]
+        yield ("task", f"run {pair['index'] + 1}, the first that differs", _task(pair["first"]), _task(pair["second"]))
+    yield from _different_fields("error", found["error"])
+    yield from _different_content("output", found["output"])
+    for what, name in (("request", "request"), ("query", "query"), ("header", "headers")):
+        yield from _different_fields(what, found[name])
+    yield from _different_content("body", found["body"])
+
+
+def _different_fields(what: str, differences: Iterable[Shown]) -> Iterator[tuple[object, ...]]:
+    for each in differences:
+        yield (what, each["name"], each["first"], each["second"])
+
+
+def _different_content(what: str, found: Shown) -> Iterator[tuple[object, ...]]:
+    if found["format"] == "equal":
+        return
+    for each in found["differences"]:
+        yield (what, each["path"] or "/", each["first"], each["second"])
+    if not found["differences"]:
+        name = {"text": "text", "too_large": "too large to compare"}.get(found["format"], "")
+        if found["offset"] is not None:
+            name = f"from byte {found['offset']} on"
+        sizes = f"{found['first_size']} bytes", f"{found['second_size']} bytes"
+        yield (what, name or "written differently", *sizes)
+    if found["cut"]:
+        yield (what, "… and more", "", "")
+
+
+def _task(side: Shown | None) -> str:
+    return "" if side is None else f"{side['task']} {side['state']} {side['detail']}".rstrip()
+
+
+def register(app: typer.Typer) -> None:
+    text = "Compare two executions: their requests, their tasks, and their results."
+    command(app, "diff", table.DIFF_EXECUTIONS, text, arguments={"execution_id": "A", "with_": "B"})(
+        showing(_print_diff)
+    )

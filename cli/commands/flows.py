@@ -1,22 +1,23 @@
-"""`flowhook flows`: shows, draws, pauses, resumes and deletes flows."""
+"""`flowhook flows`, `overview`: shows flows and what they did; draws, pauses, resumes and deletes them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 import typer
 from typer import Argument, Option
 
-from cli.execution_tables import Shown
+from cli.execution_tables import Shown, duration
 from cli.operation_commands import OperationCall, command, listing, showing
 from cli.options import DataDir, Json, Router
-from cli.output import print_json
+from cli.output import print_json, print_table
 from flowhook.errors import NotFoundError
 from operations import table
-from operations.text_diff import DiffLine
+from operations.comparison import DiffLine
 
-app = typer.Typer(help="Look at flows; draw, pause, resume and delete them.", no_args_is_help=True)
+flows = typer.Typer(help="Look at flows; draw, pause, resume and delete them.", no_args_is_help=True)
 PictureFormat = Literal["mermaid", "svg"]
 
 
@@ -30,7 +31,7 @@ def _row(flow: Shown) -> tuple[object, ...]:
 
 
 listing(
-    app,
+    flows,
     "list",
     table.LIST_FLOWS,
     (
@@ -51,10 +52,10 @@ listing(
     empty="no flows; apply one: flowhook apply -f FILE",
 )
 command(
-    app, "get", table.GET_FLOW, "Print a flow's document as its author wrote it; with --json, everything about it."
+    flows, "get", table.GET_FLOW, "Print a flow's document as its author wrote it; with --json, everything about it."
 )(showing(lambda flow: str(flow["document"]).removesuffix("\n")))
 listing(
-    app,
+    flows,
     "revisions",
     table.LIST_REVISIONS,
     ("REVISION", "VERSION", "UPDATED"),
@@ -65,7 +66,7 @@ listing(
 )
 
 
-@command(app, "diff", table.DIFF_REVISIONS, arguments={"flow_id": "ID", "old": "A", "new": "B"})
+@command(flows, "diff", table.DIFF_REVISIONS, arguments={"flow_id": "ID", "old": "A", "new": "B"})
 def _diff(call: OperationCall) -> None:
     """Show what changed in a flow's file between two revisions, as a unified diff."""
 
@@ -88,10 +89,10 @@ def _state(flow: Shown) -> str:
     return "paused" if flow["paused"] else "active"
 
 
-command(app, "pause", table.PAUSE_FLOW, "Queue a flow's events from now on, without running them.")(showing(_told))
-command(app, "resume", table.RESUME_FLOW, "Run the queued events of a flow, and new ones.")(showing(_told))
+command(flows, "pause", table.PAUSE_FLOW, "Queue a flow's events from now on, without running them.")(showing(_told))
+command(flows, "resume", table.RESUME_FLOW, "Run the queued events of a flow, and new ones.")(showing(_told))
 command(
-    app,
+    flows,
     "delete",
     table.DELETE_FLOW,
     "Delete a flow; executions that were accepted finish. On a terminal it asks first.",
@@ -99,7 +100,7 @@ command(
 )(showing(lambda deleted: f"{deleted['id']}: deleted"))
 
 
-@app.command("graph")
+@flows.command("graph")
 def _graph(
     *,
     flow_id: Annotated[str, Argument(metavar="[ID]", help="ID of the flow.", show_default=False)] = "",
@@ -132,3 +133,65 @@ def _graph(
     chosen = "svg" if svg else form
     picture = draw_svg(definition, flow_id, standalone=True) if chosen == "svg" else mermaid(definition, flow_id)
     print_json({"id": flow_id, chosen: picture}) if json else print(picture, end="")
+
+
+WIDTH: Final = 32  # characters for the steps of a period
+BLOCKS: Final = "▁▂▃▄▅▆▇█"
+OVERVIEW_COLUMNS: Final = ("", "NOW", "BEFORE", "OVER TIME")
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _mebibytes(value: float) -> str:
+    return f"{value / 2**20:,.1f} MiB" if value else "-"  # not known then
+
+
+OVERVIEW_ROWS: Final[tuple[tuple[str, str, Callable[[float], str]], ...]] = (
+    ("accepted", "accepted", _count),
+    ("completed", "completed", _count),
+    ("faulted", "faulted", _count),
+    ("cancelled", "cancelled", _count),
+    ("latency p50", "latency_p50", duration),
+    ("latency p99", "latency_p99", duration),
+    ("wait p99", "wait_p99", duration),
+    ("pending", "pending", _count),
+    ("oldest pending", "oldest_pending", duration),
+    ("retrying", "retrying", _count),
+    ("incidents", "incidents", _count),
+    ("storage", "storage_bytes", _mebibytes),
+)
+"""Names, fields and how their values are shown."""
+
+
+def blocks(values: Sequence[float | None]) -> str:
+    """Return at most `WIDTH` blocks, each as high as the greatest of some numbers; a space where there is none."""
+    several = -(-len(values) // WIDTH)
+    heights = [max(filter(None, values[at : at + several]), default=0) for at in range(0, len(values), several)]
+    most, last = max(heights, default=0), len(BLOCKS) - 1
+    return "".join(BLOCKS[round(height * last / most)] if height else " " for height in heights)
+
+
+def register(app: typer.Typer) -> None:
+    command(
+        app,
+        "overview",
+        table.GET_OVERVIEW,
+        "Show what all flows, or one, did over a period: throughput, faults, latency, queue, incidents, storage.",
+        arguments={"flow": "FLOW"},
+    )(_show_overview)
+
+
+def _show_overview(call: OperationCall) -> None:
+    overview = call.perform()
+    if call.json:
+        print_json(overview)
+        return
+    rows = []
+    for name, field, text in OVERVIEW_ROWS:
+        values: list[Any] = [getattr(each, field) for each in (overview.total, overview.before)]
+        if values[0] is not None or not field.startswith(("incidents", "storage")):
+            shown = ("-" if value is None else text(value) for value in values)
+            rows.append((name, *shown, blocks([getattr(point, field) for point in overview.points])))
+    print_table(OVERVIEW_COLUMNS, rows, empty="")

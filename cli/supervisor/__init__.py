@@ -1,8 +1,7 @@
 """The supervisor of `flowhook up`: starts the processes of a local cluster, restarts them, and drains them in order.
 
 - `process_supervisor`: one running process, and one that is restarted when it dies.
-- `running`: runs a cluster in this process.
-- `cluster`: the order of start and drain; `cluster_spec`: the processes to start; `up_settings`: the user's options.
+- `cluster`: runs a cluster: the order of start and drain; `cluster_spec`: the processes to start.
 - `initial_flows`: applies the flows at the start; `nats_servers`, `exec_child`: the servers of a replicated log.
 - `rundir`: the files that publish the state of the cluster; `progress`: what is printed.
 

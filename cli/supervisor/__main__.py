@@ -19,9 +19,9 @@ def main() -> int:
 
     from cli import failures
     from cli.supervisor import SPEC
+    from cli.supervisor.cluster import FlowsOfSpec, run_cluster
     from cli.supervisor.cluster_spec import ClusterSpec
     from cli.supervisor.rundir import RunDir
-    from cli.supervisor.running import FlowsOfSpec, run_cluster
 
     try:
         spec = ClusterSpec.from_json(os.environ.pop(SPEC))

@@ -91,7 +91,7 @@ class ForeignProgram:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """A local cluster; the fields are those of `up_settings.UpSettings`, paths absolute, and those below."""
+    """A local cluster; the fields are those of `cli.commands.up.UpSettings`, paths absolute, and those below."""
 
     data_dir: str
     host: str

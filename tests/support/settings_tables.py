@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
+from cli.commands.up import UpSettings
 from cli.options import _is
 from cli.setting_names import option_name, variable_name
-from cli.supervisor.up_settings import UpSettings
 from flowhook.process.settings import AdminSettings, CommonSettings, EdgeSettings, RouterSettings, RunnerSettings
 
 TABLES = {

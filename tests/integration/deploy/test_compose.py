@@ -12,8 +12,8 @@ from support import deploy_files
 from support.deploy_files import DEPLOY, IMAGE, MODELS, ROOT, services
 
 from admin.app import TOKENS
+from cli.commands.up import UpSettings
 from cli.options import read_settings
-from cli.supervisor.up_settings import UpSettings
 from flowhook.process.settings import read_token
 from flowhook.security.tokens import TokenVerifier
 from router.storage.encryption import load_secrets_key

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from support.cases import cases
 
+from cli.commands.up import UpSettings
 from cli.supervisor.cluster_spec import ClusterSpec
-from cli.supervisor.up_settings import UpSettings
 from flowhook.errors import InvalidError
 
 ROLES = ("edge", "router", "runner", "admin")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operations.text_diff import MAX_COMPARED, diff
+from operations.comparison import MAX_COMPARED_LINES, diff
 
 LINES = st.lists(st.sampled_from("abcde"), max_size=40).map(lambda lines: "".join(f"{line}\n" for line in lines))
 
@@ -78,7 +78,7 @@ def test_what_is_too_much_to_compare_counts_as_replaced_but_for_the_ends():
 
 
 def test_texts_at_the_limit_are_compared():
-    old = "".join(f"{number}\n" for number in range(MAX_COMPARED))
+    old = "".join(f"{number}\n" for number in range(MAX_COMPARED_LINES))
     new = old.replace("7\n", "seven\n")
     changes = [change.mark for change in diff(old, new)]
     assert changes.count("-") == changes.count("+") == 200

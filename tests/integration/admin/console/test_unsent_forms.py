@@ -9,7 +9,7 @@ import pytest
 from support.browsers import log_in, watched_tab
 from support.routers import flow
 
-from admin.console.unsent_form import MAX_ESCAPES, MAX_UNSENT, carry
+from admin.console.page import MAX_ESCAPES, MAX_UNSENT, carry
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -12,7 +12,7 @@ import pytest
 from support.commands import Up, send_event, wait_for_end
 from support.patience import wait_until
 
-from cli.supervisor.running import PASSED_ON
+from cli.supervisor.cluster import PASSED_ON
 from flowhook.sandbox.forking import supports_fork_server
 
 pytestmark = pytest.mark.skipif(not supports_fork_server(), reason="each process has an interpreter of its own")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.commands import send_event, wait_for_end
 
-from cli.commands.overview import ROWS, WIDTH, blocks
+from cli.commands.flows import OVERVIEW_ROWS, WIDTH, blocks
 
 
 def row(result, name):
@@ -34,7 +34,7 @@ def test_other_periods_and_flows_that_there_are_not_are_refused(cluster):
 
 
 def test_values_have_units_that_people_read():
-    text = {name: as_text for name, _, as_text in ROWS}
+    text = {name: as_text for name, _, as_text in OVERVIEW_ROWS}
     assert text["oldest pending"](502.7) == "8 min 22 s"
     assert text["latency p99"](0.016) == "16 ms"
     assert (text["storage"](3 * 2**20), text["storage"](0)) == ("3.0 MiB", "-")

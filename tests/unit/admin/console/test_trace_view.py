@@ -17,8 +17,8 @@ from flowhook.model import (
     to_datetime,
 )
 from flowhook.model.execution_trace import ExecutionTrace, TracedRequest, TracedTask, TracedValue
+from operations.comparison import DiffLine
 from operations.executions import detail_view
-from operations.text_diff import DiffLine
 
 START = 1_795_780_800_000
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.cases import cases
 
-from admin.console.unsent_form import LONG, carried, carry, summary, unsent_form
+from admin.console.page import LONG, carried, carry, summary, unsent_form
 from flowhook.errors import InvalidError
 
 

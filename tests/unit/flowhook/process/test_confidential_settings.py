@@ -6,8 +6,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from support.cases import cases
 
+from cli.commands.up import UpSettings
 from cli.setting_names import explain_validation_error
-from cli.supervisor.up_settings import UpSettings
 from flowhook.process.confidential_settings import MAX_BYTES, has_credentials, is_confidential
 from flowhook.process.settings import AdminSettings, CommonSettings, EdgeSettings, RouterSettings, RunnerSettings
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from flowhook.model.audit import AuditEntry
 from operations.encoding import to_json
-from operations.operation import Parameters
+from operations.operation import PageParameters, Parameters
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
@@ -27,13 +25,8 @@ class AuditConditions(Parameters):
     """Part of what it was about, for example the ID of a flow; empty: any."""
 
 
-class AuditList(AuditConditions):
+class AuditList(AuditConditions, PageParameters):
     """Parameters of `list_audit`."""
-
-    page_size: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Entries on the page at most; before the last page there may be fewer."""
-    page_token: str = ""
-    """`next_page_token` of the page before, with the same conditions; empty: the newest entries."""
 
 
 @dataclass(frozen=True, slots=True)

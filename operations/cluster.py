@@ -63,16 +63,10 @@ async def get_cluster(client: AsyncClient, _parameters: NoParameters) -> Cluster
     """Get the processes and the shards of the cluster."""
     load = await client.cluster.load()
     shards = await client.cluster.shards()
-    reasons, shown = tuple(health.unready_reasons(load.processes)), tuple(map(health.describe_process, load.processes))
+    reasons, warnings = tuple(health.unready_reasons(load.processes)), tuple(health.warnings(load.processes))
+    shown = tuple(map(health.describe_process, load.processes))
     return ClusterState(
-        not reasons,
-        reasons,
-        tuple(health.warnings(load.processes)),
-        shown,
-        shards.shards,
-        shards.servers,
-        load.backlog,
-        load.storage,
+        not reasons, reasons, warnings, shown, shards.shards, shards.servers, load.backlog, load.storage
     )
 
 

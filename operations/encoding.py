@@ -27,6 +27,7 @@ from flowhook.model.executions import Attempt
 from flowhook.model.flows import AppliedFlow, FlowStatistics
 from flowhook.model.jobs import Job
 from flowhook.model.rejections import RejectedRequest
+from flowhook.model.replays import ReplayOrigin
 from flowhook.model.types import field_types
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ HIDDEN: Final[Mapping[type, frozenset[str]]] = {
     Job: frozenset({"spec"}),
     ProcessInfo: frozenset({"clock_skew", "last_seen", "metrics", "url", "warnings"}),
     RejectedRequest: frozenset({"headers", "body"}),
+    ReplayOrigin: frozenset({"from_failed_task", "attachment_owner"}),
     Retry: frozenset({"keys"}),
     WorkflowError: frozenset({"raising", "destination"}),
 }
@@ -54,6 +56,7 @@ SHOWN: Final[Mapping[type, tuple[str, ...]]] = {
     Attempt: ("reason",),
     FlowStatistics: ("missing_secrets",),
     RejectedRequest: ("accepted_execution_id",),
+    ReplayOrigin: ("start",),
 }
 
 _PAST: Final = {

@@ -16,7 +16,8 @@ from flowhook.events import ids
 from flowhook.events.keys import MAX_ATTRIBUTES
 from flowhook.model import Execution, Status, to_datetime
 from flowhook.model.execution_filter import ExecutionFilter
-from operations.operation import Parameters
+from flowhook.model.executions import ExecutionCount
+from operations.operation import PageParameters, Parameters
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
@@ -116,15 +117,11 @@ class ExecutionConditions(Parameters):
         )
 
 
-class ExecutionList(ExecutionConditions):
+class ExecutionList(ExecutionConditions, PageParameters):
     """Parameters of `list_executions`."""
 
     jq: Annotated[str, Field(max_length=8192)] = ""
     """Condition in jq on the events, whose input is that of the flow: a page looks at as many as it can in 0.75 s."""
-    page_size: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Executions on the page at most."""
-    page_token: str = ""
-    """`next_page_token` of the page before, with the same conditions; empty: the newest executions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +147,6 @@ class ExecutionPage:
     scan: SearchProgress | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionTotal:
-    """Number of executions; `more`: counting ended before all were counted."""
-
-    count: int
-    more: bool
-
-
 async def list_executions(client: AsyncClient, parameters: ExecutionList, tools: Tools) -> ExecutionPage:
     """List executions, newest first."""
     wanted = parameters.as_filter(datetime.now(UTC))
@@ -167,10 +156,9 @@ async def list_executions(client: AsyncClient, parameters: ExecutionList, tools:
     return ExecutionPage(tuple(page.items), page.next_page_token)
 
 
-async def count_executions(client: AsyncClient, parameters: ExecutionConditions) -> ExecutionTotal:
+async def count_executions(client: AsyncClient, parameters: ExecutionConditions) -> ExecutionCount:
     """Count executions, up to 10,000."""
-    total = await client.executions.count(parameters.as_filter(datetime.now(UTC)))
-    return ExecutionTotal(total.count, total.more)
+    return await client.executions.count(parameters.as_filter(datetime.now(UTC)))
 
 
 async def _search(

@@ -7,7 +7,7 @@ import base64
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
 import orjson
@@ -25,7 +25,6 @@ from flowhook.model import (
     Principal,
     Status,
     TaskRun,
-    WorkflowError,
     to_datetime,
 )
 from flowhook.model.execution_trace import MAX_BODY_BYTES, ExecutionTrace
@@ -34,7 +33,7 @@ from flowhook.model.jobs import MAX_REASON
 from flowhook.model.replays import ReplayOptions, ReplayOrigin, ReplayPreview
 from flowhook.tracing.context import trace_id_of
 from operations.comparison import MAX_COMPARED, ExecutionDiff, compare_executions
-from operations.encoding import header_texts, shown_fields, stored_json
+from operations.encoding import header_texts, shown_fields, stored_json, to_json
 from operations.flows import FlowPicture, draw_execution
 from operations.operation import ParameterError, Parameters
 
@@ -89,29 +88,6 @@ class ExecutionRequest:
     parts: tuple[Part, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayOriginView:
-    """What a replay took over from the execution that it replays.
-
-    `start`: where it began: `beginning`, `failed_task` or `task`. `output_given`: `task` was not performed.
-    `edited_from`: ID of the execution whose request is edited here; empty: the request is as received.
-    """
-
-    start: str
-    task: str
-    output_given: bool
-    edited_from: str
-
-
-@dataclass(frozen=True, slots=True)
-class JournalView:
-    """The recorded result of a task that had an effect: its output, or its error."""
-
-    key: str
-    output: Any
-    error: WorkflowError | None
-
-
 class Delete(ExecutionId):
     """An execution that is deleted."""
 
@@ -139,10 +115,11 @@ class ExecutionDetailView(Execution):
 
     request: ExecutionRequest
     tasks: tuple[TaskRun, ...]
-    journal: tuple[JournalView, ...]
+    # recorded results of tasks that had an effect
+    journal: tuple[JournalEntry, ...]
     output: Any
     attributes: Mapping[str, str]  # search attributes
-    replay: ReplayOriginView | None
+    replay: ReplayOrigin | None
     links: ExecutionLinks
     # attempts that were interrupted, the newest 16 of them; then the one that ended it or is under way, if any
     attempt_history: tuple[Attempt, ...]
@@ -223,13 +200,13 @@ def detail_view(detail: ExecutionDetail, *, with_body: bool = False) -> Executio
         request=_request(detail.event, detail.body_size, with_body=with_body),
         tasks=detail.history,
         journal=tuple(
-            JournalView(each.key, _output(each), each.error)
+            replace(each, output=_output(each))
             for each in detail.journal
             if each.key != SNAPSHOT_KEY  # what the interpreter keeps for itself
         ),
         output=stored_json(detail.output),
         attributes=dict(detail.attributes),
-        replay=None if detail.event.replay is None else _replay(detail.event.replay),
+        replay=detail.event.replay,
         links=detail.links,
         attempt_history=detail.attempts,
         attempts_left_out=detail.attempts_left_out,
@@ -237,17 +214,15 @@ def detail_view(detail: ExecutionDetail, *, with_body: bool = False) -> Executio
     )
 
 
-def _output(entry: JournalEntry) -> Any:
+def _output(entry: JournalEntry) -> bytes | None:
     """Return the output of a journal entry; a time in it is formatted as RFC 3339."""
     if not entry.output or _MOMENT.search(entry.key) is None:
-        return stored_json(entry.output)
+        return entry.output
     output = orjson.loads(entry.output)
     if not isinstance(output, dict) or not output.keys() <= {"now", "until", "over", "early"}:
-        return stored_json(entry.output)
-    return {
-        name: value if value is None or isinstance(value, bool) else to_datetime(value)
-        for name, value in output.items()
-    }
+        return entry.output
+    times = (None if value is None or isinstance(value, bool) else to_datetime(value) for value in output.values())
+    return to_json({name: time or output[name] for name, time in zip(output, times, strict=True)})
 
 
 def _request(event: Event, body_size: int, *, with_body: bool) -> ExecutionRequest:
@@ -274,11 +249,6 @@ def _body(event: Event) -> dict[str, Any]:
         return {"body": event.body.decode()}
     except UnicodeDecodeError:
         return {"body_base64": base64.b64encode(event.body).decode()}
-
-
-def _replay(replay: ReplayOrigin) -> ReplayOriginView:
-    start = "task" if replay.task else "failed_task" if replay.from_failed_task else "beginning"
-    return ReplayOriginView(start, replay.task, replay.output_given, replay.edited_from)
 
 
 async def read_with_beginning(client: AsyncClient, execution_id: str, most: int) -> tuple[ExecutionDetail, bytes]:

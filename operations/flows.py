@@ -20,13 +20,12 @@ from flowhook.model.overview import Overview, Period
 from operations.comparison import DiffLine, diff
 from operations.encoding import shown_fields
 from operations.flow_setup import FlowSetup
-from operations.operation import Parameters
+from operations.operation import PageParameters, PageSize, Parameters
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
     from operations.tools import Tools
 
-PageSize = Annotated[int, Field(ge=1, le=1000)]
 Revision = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -108,7 +107,7 @@ async def get_flow_setup(client: AsyncClient, parameters: FlowName, tools: Tools
 RATE_MINUTES: Final = 5  # minutes over which a rate is averaged, the current one included
 
 
-class FlowList(Parameters):
+class FlowList(PageParameters):
     """Parameters of `list_flows`."""
 
     name: Annotated[str, Field(max_length=127)] = ""
@@ -117,9 +116,7 @@ class FlowList(Parameters):
     """Only flows that are paused, that failed within the last hour, that need a secret which is not set, or that are
     silent: they got no event for longer than they expect."""
     page_size: PageSize = 100
-    """Flows on the page at most."""
-    page_token: str = ""
-    """`next_page_token` of the page before; empty: the first page."""
+    """Items on the page at most; before the last page there may be fewer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,13 +228,11 @@ async def draw_execution(flow: Flow, runs: Sequence[TaskRun], *, completed: bool
 MAX_LINES: Final = 5000  # lines of a comparison; beyond it a last one says so
 
 
-class RevisionList(FlowName):
+class RevisionList(FlowName, PageParameters):
     """Parameters of `list_revisions`."""
 
     page_size: PageSize = 100
-    """Revisions on the page at most."""
-    page_token: str = ""
-    """`next_page_token` of the page before; empty: the first page."""
+    """Items on the page at most; before the last page there may be fewer."""
 
 
 class RevisionPair(FlowName):

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from flowhook.model.incidents import Incident
-from operations.operation import Parameters
+from operations.operation import PageParameters, Parameters
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
 
 
-class IncidentList(Parameters):
-    """Parameters of `list_incidents`."""
+class IncidentList(PageParameters):
+    """Parameters of `list_incidents`: `page_size` is about those that are over; all open ones are on the first page."""
 
     open_only: bool = False
     """Whether to leave out those that are over."""
-    page_size: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Incidents that are over on the page at most; all open ones are on the first page."""
-    page_token: str = ""
-    """`next_page_token` of the page before; empty: the first page."""
 
 
 class IncidentId(Parameters):

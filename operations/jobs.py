@@ -24,7 +24,7 @@ from flowhook.model.replays import AS_RECORDED, AUTO, ReplayOptions
 from operations.encoding import shown_fields
 from operations.execution_list import ExecutionConditions, conditions_of, pairs_of
 from operations.executions import ReplayParameters
-from operations.operation import Parameters
+from operations.operation import PageParameters, PageSize, Parameters
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
@@ -57,24 +57,17 @@ class JobId(Parameters):
     """ID of the job."""
 
 
-class JobList(Parameters):
+class JobList(PageParameters):
     """Parameters of `list_jobs`."""
 
-    page_size: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Jobs on the page at most."""
-    page_token: str = ""
-    """`next_page_token` of the page before; empty: the newest jobs."""
 
-
-class JobItemList(JobId):
+class JobItemList(JobId, PageParameters):
     """Parameters of `list_job_items`."""
 
     outcome: ItemOutcome | None = None
     """Only executions with this outcome."""
-    page_size: Annotated[int, Field(ge=1, le=1000)] = 100
-    """Outcomes on the page at most."""
-    page_token: str = ""
-    """`next_page_token` of the page before, with the same conditions; empty: the first page."""
+    page_size: PageSize = 100
+    """Items on the page at most; before the last page there may be fewer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

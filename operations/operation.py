@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from operations.tools import Tools
 
 PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")  # a parameter in a path
+PageSize = Annotated[int, Field(ge=1, le=1000)]
 
 
 class ParameterError(InvalidError):
@@ -52,6 +53,15 @@ class Parameters(BaseModel):
 
 class NoParameters(Parameters):
     """Parameters of operations that take none."""
+
+
+class PageParameters(Parameters):
+    """Parameters of operations that list something page by page."""
+
+    page_size: PageSize = 50
+    """Items on the page at most; before the last page there may be fewer."""
+    page_token: str = ""
+    """`next_page_token` of the page before, with the same conditions; empty: the first page."""
 
 
 P = TypeVar("P", bound=Parameters)

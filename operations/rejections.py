@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from flowhook.model.events import Headers
 from flowhook.model.rejections import (
@@ -17,23 +15,19 @@ from flowhook.model.rejections import (
     RequestOutcome,
 )
 from operations.encoding import shown_fields
-from operations.operation import Parameters, whole
+from operations.operation import PageParameters, Parameters, whole
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
 
 
-class RejectionList(Parameters):
+class RejectionList(PageParameters):
     """Parameters of `list_rejections`."""
 
     flow: str = ""
     """ID of a flow; empty: any."""
     reason: str = ""
     """Why they were refused, for example `SIGNATURE_MISMATCH`; empty: for any reason."""
-    page_size: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Rejections on the page at most."""
-    page_token: str = ""
-    """`next_page_token` of the page before, for the same flow and reason; empty: the newest rejections."""
 
 
 class RejectionId(Parameters):
@@ -100,17 +94,13 @@ async def accept_rejection(client: AsyncClient, parameters: RejectionId) -> Acce
     return AcceptedRequest(rejection_id=parameters.rejection_id, **shown_fields(AcceptedRejection, accepted))
 
 
-class RequestList(Parameters):
+class RequestList(PageParameters):
     """Parameters of `list_requests`."""
 
     flow: str = ""
     """ID of a flow; empty: any."""
     outcome: RequestOutcome | None = None
     """What became of them; absent: anything."""
-    page_size: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Requests on the page at most."""
-    page_token: str = ""
-    """`next_page_token` of the page before, for the same flow and outcome; empty: the newest requests."""
 
 
 @dataclass(frozen=True, slots=True)

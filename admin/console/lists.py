@@ -1,14 +1,17 @@
-"""Pages that show what an operation lists, page by page: `/audit`, `/incidents`, `/jobs`, `/requests`."""
+"""Pages that show what an operation lists or describes: `/audit`, `/incidents`, `/jobs`, `/requests`; `/cluster`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
-from admin.console.page import ConsolePage, FilterForm, ListPage
+from admin.console.live import LiveStream
+from admin.console.page import ConsolePage, FilterForm, ListPage, read_live
 from flowhook.model.rejections import RequestOutcome
-from operations.table import GET_INCIDENT, LIST_AUDIT, LIST_INCIDENTS, LIST_JOBS, LIST_REQUESTS
+from operations.cluster import ClusterState
+from operations.health import SILENT_SECONDS
+from operations.table import GET_CLUSTER, GET_INCIDENT, LIST_AUDIT, LIST_INCIDENTS, LIST_JOBS, LIST_REQUESTS
 
 # what the methods that are recorded do, in words
 ACTIONS: Final[Mapping[str, str]] = {
@@ -69,3 +72,31 @@ class RequestsPage(ListPage):
 
     operation, template, values = LIST_REQUESTS, "requests.html", MappingProxyType({"outcomes": list(RequestOutcome)})
     filter_form = FilterForm("requests_form.html", "Requests", LIST_REQUESTS, values=values)
+
+
+LIVE_SECONDS: Final = 2.0  # time between two looks at the cluster: its processes report as often
+
+
+class ClusterPage(ConsolePage):
+    """`/cluster`: backlog, storage, processes, shards, and the servers of the log; live."""
+
+    async def show(self, *_values: str) -> None:
+        query = self.query()
+        live = read_live(query)
+        self.finish_page("cluster.html", live=live, **_values_of(await self.run(GET_CLUSTER, {}, query)))
+
+
+class ClusterStream(LiveStream):
+    """`/stream/cluster`."""
+
+    operation = GET_CLUSTER
+    template = "cluster_state.html"
+    interval = LIVE_SECONDS
+
+    def values_of(self, _conditions: Any, result: ClusterState) -> dict[str, Any]:
+        return _values_of(result)
+
+
+def _values_of(cluster: ClusterState) -> dict[str, Any]:
+    gone = [process for process in cluster.processes if process.last_seen_seconds > SILENT_SECONDS]
+    return {"cluster": cluster, "owners": {shard.owner for shard in cluster.shards}, "gone": gone}

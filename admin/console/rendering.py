@@ -15,7 +15,7 @@ import flowhook
 from admin.console import static_files
 from admin.console.body_view import indent_json, indented
 from flowhook.security import callback_tokens
-from operations.encoding import to_json
+from operations.encoding import stored_json, to_json
 
 FOLDER: Final = Path(__file__).parent
 _TIMES: Final = ((86_400, "d"), (3600, "h"), (60, "min"))
@@ -164,7 +164,10 @@ def _environment() -> jinja2.Environment:
         auto_reload=False,
     )
     environment.filters |= {
-        **{each.__name__: each for each in (ago, exact, duration, size, age, share, json_text, plain, linked)},
+        **{
+            each.__name__: each
+            for each in (ago, exact, duration, size, age, share, json_text, plain, linked, stored_json)
+        },
         "grouped": "{:,}".format,
         "indented": lambda text: indented(text) or text,
         "iso": datetime.isoformat,

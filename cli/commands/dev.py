@@ -28,8 +28,7 @@ from cli.supervisor.rundir import DEV_DATA_DIR, make_dev_directory
 from flowhook.errors import FlowhookError, InvalidError
 
 if TYPE_CHECKING:
-    from cli.development.tunnel import Tunnel
-    from cli.development.watched_flows import WatchedFlows
+    from cli.development import Tunnel, WatchedFlows
     from cli.supervisor.rundir import ClusterAddresses, RunDir
     from flowhook.client import AsyncClient
 
@@ -79,14 +78,12 @@ def _dev(settings: DevSettings) -> int:
 
 
 async def _run(settings: DevSettings, spec: ClusterSpec, flows: Path, run_dir: RunDir) -> int:
-    from cli.development.watched_flows import WatchedFlows
+    from cli.development import PROGRAMS, WatchedFlows, open_tunnel
 
     development = _Development(WatchedFlows(flows, settings.data_dir), run_dir if _opens(settings.open) else None)
     async with AsyncExitStack() as stack:
         tunnel = None
         if settings.tunnel:
-            from cli.development.tunnel import PROGRAMS, open_tunnel
-
             opening = open_tunnel(settings.tunnel, settings.http_port, settings.public_url)
             tunnel = await stack.enter_async_context(opening)
             print_progress(f"tunnel   {tunnel.url.result()} leads to webhooks only, not to console, API and gRPC")
@@ -152,7 +149,7 @@ class _Development:
         os.kill(os.getpid(), signal.SIGTERM)
 
     async def attend(self) -> None:
-        from cli.development.arrivals import print_arrivals
+        from cli.development import print_arrivals
 
         async with await self._client as client, asyncio.TaskGroup() as group:
             group.create_task(self.flows.watch(client))

@@ -53,7 +53,7 @@ def _folder(flow: FlowFile) -> Path:
 
 
 def _run_tests(flow: FlowFile, settings: RunnerSettings) -> Iterator[tuple[Path, list[str]]]:
-    from cli.development.flow_tests import run_test
+    from cli.flow_tests import run_test
 
     for path in sorted(_folder(flow).glob("*.json")):
         try:

@@ -51,6 +51,11 @@ class ReplayOrigin(NamedTuple):
     edited_from: str = ""  # ID of the execution whose request the event is an edited copy of; empty: it is as received
     attachment_owner: str = ""  # ID that handles of attachments begin with; empty: the scope of idempotency keys
 
+    @property
+    def start(self) -> str:
+        """Where it began: `beginning`, `failed_task` or `task`."""
+        return "task" if self.task else "failed_task" if self.from_failed_task else "beginning"
+
 
 class ReplayedTask(NamedTuple):
     """A task of an execution that is replayed."""

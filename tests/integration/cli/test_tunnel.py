@@ -11,8 +11,8 @@ import pytest
 from support.patience import PATIENCE
 from support.processes import running
 
-from cli.development import tunnel
-from cli.development.tunnel import open_tunnel
+from cli import development as tunnel
+from cli.development import open_tunnel
 from flowhook.errors import InvalidError, UnavailableError
 
 # what each prints on stderr or stdout, and the URL in it; other URLs among it lead to pages and APIs of the makers
@@ -150,7 +150,7 @@ async def test_it_ends_when_its_parent_is_killed(program):
     program("ngrok", OUTPUTS["ngrok"][0], "exec sleep 3602")
     script = """
 import asyncio
-from cli.development.tunnel import open_tunnel
+from cli.development import open_tunnel
 async def main():
     async with open_tunnel("ngrok", 8080):
         print("open", flush=True)

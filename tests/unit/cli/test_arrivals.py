@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cli.development.arrivals import print_arrivals, request_line
+from cli.development import print_arrivals, request_line
 from flowhook.model import Execution, Status
 from flowhook.model.executions import ExecutionChange
 from flowhook.model.rejections import ReceivedRequest, RequestOutcome

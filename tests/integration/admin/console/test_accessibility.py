@@ -16,7 +16,7 @@ from support.routers import flow
 from support.runners import attached
 
 from admin.application import PAGES
-from admin.console.execution import ExecutionProgress
+from admin.console.executions import ExecutionProgress
 from admin.console.jobs import JobProgress
 from admin.console.live import LiveStream
 from admin.console.page import ConsolePage

@@ -109,7 +109,7 @@ async def test_a_process_that_died_is_dismissed_by_an_operator_on_the_page_by_th
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr("router.reports.processes.ALIVE_SECONDS", 0.0)
-    monkeypatch.setattr("admin.console.cluster.SILENT_SECONDS", 0.0)
+    monkeypatch.setattr("admin.console.lists.SILENT_SECONDS", 0.0)
     async with (
         running_router(tmp_path / "data") as router,
         router.client() as client,

@@ -8,8 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from admin.console.charts import BOTTOM, TOP, Series, chart, label_places, top_of
-from admin.console.overview import TIMES, change, count, duration
+from admin.console.overview import BOTTOM, TIMES, TOP, Series, change, chart, count, duration, label_places, top_of
 from flowhook.model.overview import MINUTES, STEPS, Period
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from admin.console.execution import LinkRow, cause_rows, caused_rows
+from admin.console.executions import LinkRow, cause_rows, caused_rows
 from flowhook.model import Event, Execution, ExecutionDetail, JournalEntry, Status
 from flowhook.model.executions import NO_LINKS, ExecutionLinks, LinkedExecution, LinkKind
 from flowhook.model.replays import ReplayOrigin

@@ -36,7 +36,7 @@ from flowhook.sharing import FairQueue, current_principal
 from flowhook.sharing.table import AdminLimits
 from operations.edges import EdgeAccess
 from operations.search import ConditionEvaluator
-from operations.tools import PartReader, Tools, Tracer
+from operations.tools import Tools, Tracer, attachment_finder
 
 # seconds within which the router must respond: health checkers (Kubernetes, for example) wait for 1 s
 ROUTER_TIMEOUT: Final = 0.8
@@ -105,7 +105,7 @@ async def serve(
         open_channel(settings, *TOKENS) as channel,
         aclosing(RouterClients(connect)) as clients,
         aclosing(ConditionEvaluator(turn=lambda: turns.seat(current_principal.get()))) as evaluator,
-        aclosing(PartReader()) as parts_reader,
+        aclosing(attachment_finder()) as attachments,
     ):
         edges = EdgeAccess(settings.public_url, settings.edge_ca_file, settings.edge_cert_file)
         code = "" if settings.login_code is None else settings.login_code.get_secret_value()
@@ -118,7 +118,7 @@ async def serve(
             limits=limits,
             proxies=proxies,
             process_state=process_state,
-            tools=Tools(evaluator, tracer, parts_reader, edges, turns),
+            tools=Tools(evaluator, tracer, attachments, edges, turns),
             trace_url=settings.trace_url,
         )
         expose(own := CollectorRegistry(), {"flowhook_console_streams": lambda: len(context.streams)})

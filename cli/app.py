@@ -20,9 +20,10 @@ COMMANDS: Final = (
 # modules of `cli.commands` that have several commands, each by its name; others have one, and its name
 _MODULES: Final = {
     **dict.fromkeys(("audit", "incidents", "rejections", "requests"), "logs"),
+    **dict.fromkeys(("apply", "test"), "check"),
+    **dict.fromkeys(("diff", "tail"), "executions"),
     **dict.fromkeys(("restore", "migrate"), "backup"),
-    "apply": "check",
-    "diff": "executions",
+    "dev": "up",
     "overview": "flows",
     "schema": "components",
     "trigger": "send",

@@ -13,7 +13,7 @@ import typer
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
-from typer import Option
+from typer import Argument, Option
 
 from cli.setting_names import INVALID, explain_validation_error, option_name, variable_name
 from flowhook.process.confidential_settings import has_credentials
@@ -69,13 +69,19 @@ def split_pair(option: str, text: str, separator: str) -> tuple[str, str]:
 
 
 def settings_command(
-    model: type[S], action: Callable[[S], int | None], *, help_text: str, process: str = ""
+    model: type[S],
+    action: Callable[[S], int | None],
+    *,
+    help_text: str,
+    process: str = "",
+    argument: tuple[str, str, str] = ("", "", ""),
 ) -> Callable[..., None]:
     """Return a typer command that has an option for each setting of `model` and passes the settings to `action`.
 
     Secret settings have no option: an argument is visible to everyone on the machine. Without an option, a setting
     comes from the environment, or else is its default. `action` returns the exit code. `process`: role of a process
-    that writes a log, which then has what is wrong with the settings, too, unless it is written for people.
+    that writes a log, which then has what is wrong with the settings, too, unless it is written for people. `argument`:
+    a setting that is an argument of the command, with what stands for it in its usage, and what `--help` says of it.
     """
 
     def command(**given: Any) -> None:
@@ -96,7 +102,14 @@ def settings_command(
             raise typer.Exit(code)
 
     parameters = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(name, field))
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[str | None, Argument(metavar=argument[1], help=argument[2])]
+            if name == argument[0]
+            else _annotation(name, field),
+        )
         for name, field in model.model_fields.items()
         if not _is(SecretStr, field)
     ]

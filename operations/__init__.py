@@ -5,7 +5,7 @@ function with the path that it has in the API, from which the API's routes, its 
 forms are made.
 
 - `operation`: an operation, and how its parameters are read. `encoding`: results as JSON, and their schemas.
-- `flows`, `executions`, `execution_list`, `jobs`, `rejections`, `secrets`, `cluster`: the functions, and what they take
+- `flows`, `executions`, `execution_list`, `jobs`, `logs`, `secrets`, `cluster`: the functions, and what they take
   and return.
 - `table`: all operations.
 - `search`, `comparison`, `diagram`, `provider_setup`, `health`: what operators are told that takes

@@ -59,22 +59,13 @@ SHOWN: Final[Mapping[type, tuple[str, ...]]] = {
     ReplayOrigin: ("start",),
 }
 
-_PAST: Final = {
-    "accept": "accepted",
-    "assign": "assigned",
-    "begin": "began",
-    "close": "closed",
-    "create": "created",
-    "end": "ended",
-    "erase": "erased",
-    "fault": "faulted",
-    "match": "matched",
-    "open": "opened",
-    "receive": "received",
-    "resolve": "resolved",
-    "start": "started",
-    "update": "updated",
-}
+# what happened at a time: `receive_time_ms` is `received_at`
+_VERBS: Final = frozenset(
+    (
+        *("accept", "assign", "begin", "close", "create", "end", "erase", "fault", "match", "open", "receive"),
+        *("resolve", "start", "update"),
+    )
+)
 REFERENCE: Final = "#/components/schemas/"
 
 
@@ -207,8 +198,9 @@ def _time_key(kind: type, name: str) -> str:
     """Return the key of a time: the property that returns it as a datetime has that name."""
     bare = name.removesuffix("_ms")
     stem = bare.removesuffix("_time")
-    if stem in _PAST:
-        return f"{_PAST[stem]}_at"
+    if stem in _VERBS:
+        past = "began" if stem == "begin" else f"{stem.removesuffix('e')}ed"
+        return f"{past}_at"
     names = (f"{stem}_at", "refused_at", bare, stem)
     named = (key for key in names if isinstance(getattr(kind, key, None), property))
     return next(named, bare if bare in ("time", "until") else f"{stem}_at")

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
 
+import orjson
 from pydantic import Field
 
 from flowhook.errors import NotFoundError, UnavailableError
 from flowhook.model import Blob, Event, Part
-from operations.attachment_parts import ListedPart
+from operations.attachment_parts import ListedPart, list_attachments, read_attachment
 from operations.executions import ExecutionId
 from operations.operation import Download, whole
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
-    from operations.tools import PartReader, Tools
+    from operations.tools import Tools
 
 # media types of bodies that have no attachments
 _PARSED: Final = re.compile(
@@ -52,8 +53,8 @@ async def list_parts(client: AsyncClient, parameters: ExecutionId, tools: Tools)
         )
     if not may_have_parts(event.content_type, len(event.body)):
         return PartList(())
-    async with tools.turn():
-        return PartList(tuple(await _reader(tools).parts(event)))
+    found = await _find(tools, event, list_attachments)
+    return PartList(tuple(ListedPart(**orjson.loads(each)) for each in found))
 
 
 async def read_part(client: AsyncClient, parameters: PartNumber, tools: Tools) -> Download:
@@ -64,11 +65,11 @@ async def read_part(client: AsyncClient, parameters: PartNumber, tools: Tools) -
         if parameters.index < len(parts):
             part = parts[parameters.index]
             return Download(part.name, _slice(client.executions.body(event.id), part.offset, part.size))
-    elif may_have_parts(event.content_type, len(event.body)):
-        async with tools.turn():
-            found = await _reader(tools).read(event, parameters.index)
-        if found is not None:
-            return Download(found[0], whole(found[1]))
+    elif may_have_parts(event.content_type, len(event.body)) and (
+        found := await _find(tools, event, read_attachment, b"%d" % parameters.index)
+    ):
+        name, content = found
+        return Download(name.decode(), whole(content))
     raise NotFoundError(f"the request has no attachment {parameters.index}", reason="PART_NOT_FOUND")
 
 
@@ -89,10 +90,16 @@ def may_have_parts(content_type: str, body_size: int) -> bool:
     return body_size > 0 and _PARSED.match(content_type) is None
 
 
-def _reader(tools: Tools) -> PartReader:
-    if tools.parts_reader is None:
+async def _find(
+    tools: Tools, event: Event, function: Callable[..., Iterator[bytes]], *arguments: bytes
+) -> Sequence[bytes]:
+    """Return what a function of `attachment_parts` yields about an event; for errors see `Offload.run`."""
+    from flowhook.wire import convert  # noqa: PLC0415 - it imports gRPC
+
+    if tools.attachments is None:
         raise UnavailableError("this process reads no attachments", reason="READER_MISSING")
-    return tools.parts_reader
+    async with tools.turn():
+        return await tools.attachments.run(event.flow_id, function, convert.event_to_bytes(event), *arguments)
 
 
 async def _slice(chunks: AsyncIterator[bytes], offset: int, size: int) -> AsyncGenerator[bytes]:

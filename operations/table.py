@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from operations import (
-    audit,
     cluster,
     execution_list,
     executions,
     flows,
-    incidents,
     jobs,
+    logs,
     parts,
-    rejections,
     secrets,
     test_events,
 )
@@ -55,10 +53,10 @@ RETRY_EXECUTION_NOW: Final = Operation("POST", "/executions/{execution_id}/retry
 RESOLVE_EXECUTION: Final = Operation("POST", "/executions/{execution_id}/resolve", executions.resolve_execution)
 DELETE_EXECUTION: Final = Operation("POST", "/executions/{execution_id}/delete", executions.delete_execution)
 LIST_FAULTS: Final = Operation("GET", "/faults", execution_list.list_faults)
-LIST_INCIDENTS: Final = Operation("GET", "/incidents", incidents.list_incidents, items="incidents")
-GET_INCIDENT: Final = Operation("GET", "/incidents/{incident_id}", incidents.get_incident)
-PROBE_INCIDENT: Final = Operation("POST", "/incidents/{incident_id}/probe", incidents.probe_incident)
-LET_INCIDENT_FAIL: Final = Operation("POST", "/incidents/{incident_id}/let-fail", incidents.let_incident_fail)
+LIST_INCIDENTS: Final = Operation("GET", "/incidents", logs.list_incidents, items="incidents")
+GET_INCIDENT: Final = Operation("GET", "/incidents/{incident_id}", logs.get_incident)
+PROBE_INCIDENT: Final = Operation("POST", "/incidents/{incident_id}/probe", logs.probe_incident)
+LET_INCIDENT_FAIL: Final = Operation("POST", "/incidents/{incident_id}/let-fail", logs.let_incident_fail)
 LIST_JOBS: Final = Operation("GET", "/jobs", jobs.list_jobs, items="jobs")
 PREVIEW_JOB: Final = Operation("GET", "/jobs/new", jobs.preview_job)
 CREATE_JOB: Final = Operation("POST", "/jobs", jobs.create_job)
@@ -67,13 +65,13 @@ LIST_JOB_ITEMS: Final = Operation("GET", "/jobs/{job_id}/items", jobs.list_job_i
 PAUSE_JOB: Final = Operation("POST", "/jobs/{job_id}/pause", jobs.pause_job)
 RESUME_JOB: Final = Operation("POST", "/jobs/{job_id}/resume", jobs.resume_job)
 ABORT_JOB: Final = Operation("POST", "/jobs/{job_id}/abort", jobs.abort_job)
-LIST_REQUESTS: Final = Operation("GET", "/requests", rejections.list_requests, items="requests")
-LIST_REJECTIONS: Final = Operation("GET", "/rejections", rejections.list_rejections, items="rejections")
-GET_REJECTION: Final = Operation("GET", "/rejections/{rejection_id}", rejections.get_rejection)
+LIST_REQUESTS: Final = Operation("GET", "/requests", logs.list_requests, items="requests")
+LIST_REJECTIONS: Final = Operation("GET", "/rejections", logs.list_rejections, items="rejections")
+GET_REJECTION: Final = Operation("GET", "/rejections/{rejection_id}", logs.get_rejection)
 READ_REJECTION_BODY: Final = Operation(
-    "GET", "/rejections/{rejection_id}/body", rejections.read_rejection_body, download="{rejection_id}.bin"
+    "GET", "/rejections/{rejection_id}/body", logs.read_rejection_body, download="{rejection_id}.bin"
 )
-ACCEPT_REJECTION: Final = Operation("POST", "/rejections/{rejection_id}/accept", rejections.accept_rejection)
+ACCEPT_REJECTION: Final = Operation("POST", "/rejections/{rejection_id}/accept", logs.accept_rejection)
 LIST_SECRETS: Final = Operation("GET", "/secrets", secrets.list_secrets)
 SET_SECRET: Final = Operation("POST", "/secrets", secrets.set_secret)
 DELETE_SECRET: Final = Operation("POST", "/secrets/{name}/delete", secrets.delete_secret)
@@ -81,8 +79,8 @@ GET_CLUSTER: Final = Operation("GET", "/cluster", cluster.get_cluster)
 LIST_SHARDS: Final = Operation("GET", "/cluster/shards", cluster.list_shards)
 DISMISS_PROCESS: Final = Operation("POST", "/cluster/processes/{name}/dismiss", cluster.dismiss_process)
 HAND_OVER: Final = Operation("POST", "/cluster/hand-over", cluster.hand_over)
-LIST_AUDIT: Final = Operation("GET", "/audit", audit.list_audit, items="entries")
-EXPORT_AUDIT: Final = Operation("GET", "/audit/export", audit.export_audit, download="audit.jsonl")
+LIST_AUDIT: Final = Operation("GET", "/audit", logs.list_audit, items="entries")
+EXPORT_AUDIT: Final = Operation("GET", "/audit/export", logs.export_audit, download="audit.jsonl")
 
 # all operations, in the order in which they are described
 OPERATIONS: Final[tuple[Operation[Any], ...]] = tuple(

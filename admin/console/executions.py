@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 
 from markupsafe import Markup
 
-from admin.console import trace_view
+from admin.console import timeline
 from admin.console.body_view import MAX_SHOWN, body_view
 from admin.console.live import LiveStream
 from admin.console.page import ConsolePage, FilterForm, query_of, read_live, read_rows
@@ -248,7 +248,7 @@ class ExecutionDetailPage(ConsolePage):
             detail=detail,
             execution=detail,
             view=shown.view,
-            durations=trace_view.durations(detail, datetime.now(UTC)),
+            durations=timeline.durations(detail, datetime.now(UTC)),
             trace_url=self.context.trace_url.replace(TRACE_ID, detail.request.trace_id),
             **await self._view(detail, shown),
         )
@@ -271,7 +271,7 @@ class ExecutionDetailPage(ConsolePage):
             "causes": cause_rows(detail),
             "max_causes": MAX_CAUSES,
             "caused": caused_rows(detail),
-            "tasks": trace_view.shown_tasks(detail, None),
+            "tasks": timeline.shown_tasks(detail, None),
             "picture": await draw_picture(self, detail),
         }
 
@@ -287,7 +287,7 @@ class ExecutionDetailPage(ConsolePage):
             "trace": trace,
             "trace_problem": problem,
             "further": "&body=whole" if shown.whole_body else "",  # end of the URLs of pages with more of it
-            "traced": None if trace is None else trace_view.TraceValues(trace),
+            "traced": None if trace is None else timeline.TraceValues(trace),
             "moment": to_datetime,
         }
 
@@ -302,23 +302,23 @@ class ExecutionDetailPage(ConsolePage):
 
 
 def _timeline(detail: ExecutionDetailView, found: dict[str, Any]) -> dict[str, Any]:
-    tasks = trace_view.shown_tasks(detail, found["trace"])
+    tasks = timeline.shown_tasks(detail, found["trace"])
     page = f"/executions/{quote(detail.id, safe='')}?view=trace{found['further']}&task="
-    bars = trace_view.timeline_bars(detail, tasks, page)
+    bars = timeline.timeline_bars(detail, tasks, page)
     return {
         **found,
         "tasks": tasks,
         "max_tasks": MAX_TASKS,
         "max_value": MAX_VALUE,
         "max_requests": MAX_TIMELINE_REQUESTS,
-        "waited": trace_view.waited_seconds(tasks, detail.ended_at or datetime.now(UTC)),
+        "waited": timeline.waited_seconds(tasks, detail.ended_at or datetime.now(UTC)),
         "bars_cut": len(bars) > MAX_BARS,
         "timeline": draw_timeline(bars, round(datetime.now(UTC).timestamp() * 1000)),
     }
 
 
 def _task(detail: ExecutionDetailView, number: int, found: dict[str, Any]) -> dict[str, Any]:
-    tasks = trace_view.shown_tasks(detail, found["trace"])
+    tasks = timeline.shown_tasks(detail, found["trace"])
     if not number and tasks:
         failed = [task.number for task in tasks if task.failed] if detail.status is Status.FAULTED else []
         number = failed[-1] if failed else tasks[0].number  # the last to begin is the innermost
@@ -361,7 +361,7 @@ class ExecutionProgress(ConsolePage):
             "execution_progress.html",
             execution=detail,
             path=f"/executions/{quote(detail.id, safe='')}",
-            tasks=trace_view.shown_tasks(detail, None),
+            tasks=timeline.shown_tasks(detail, None),
             picture=await draw_picture(self, detail),
         )
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import parse_qs, quote, urlencode
 
-from admin.console.page import ConsolePage
+from admin.console.page import ConsolePage, query_of
 from admin.console.replay import DEFAULTS, digest, error_fields, ignored, unused
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError
 from flowhook.model import Status
@@ -175,7 +175,6 @@ class JobDetailPage(ConsolePage):
         parameters = LIST_JOB_ITEMS.read_query(path, self.query())
         job = await self.perform(GET_JOB, GET_JOB.read(path, {}))
         page = await self.perform(LIST_JOB_ITEMS, parameters)
-        outcome = {} if parameters.outcome is None else {"outcome": parameters.outcome}
         self.finish_page(
             "job.html",
             job=job,
@@ -184,9 +183,9 @@ class JobDetailPage(ConsolePage):
             outcomes=[ItemOutcome.DONE, ItemOutcome.SKIPPED, ItemOutcome.FAILED],
             query=urlencode(job.pairs),
             first=not parameters.page_token,
-            start=urlencode(outcome),
-            here=urlencode({**outcome, "page_token": parameters.page_token}),
-            further=urlencode({**outcome, "page_token": page.next_page_token}),
+            start=query_of(parameters),
+            here=query_of(parameters, page_token=parameters.page_token),
+            further=query_of(parameters, page_token=page.next_page_token),
         )
 
 

@@ -22,7 +22,7 @@ from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError, UnavailableError
 from operations.execution_list import pairs_of
 from operations.executions import read_beginning
-from operations.operation import PLACEHOLDER, Operation, P, ParameterError, Parameters
+from operations.operation import PLACEHOLDER, Operation, P, PageParameters, ParameterError, Parameters
 from operations.table import OPERATIONS
 
 CSRF_FIELD: Final = "csrf_token"
@@ -63,7 +63,9 @@ def read_rows(operation: Operation[P], query: Mapping[str, Sequence[str]], rows:
 
 def query_of(parameters: Parameters, **others: str) -> str:
     """Return the conditions of a list as the query of its URL, from its beginning, and others that are not empty."""
-    conditions = parameters.model_dump(mode="json", exclude={"page_size", "page_token"}, exclude_defaults=True)
+    of_path = {name for name, field in type(parameters).model_fields.items() if field.is_required()}
+    left_out = {*PageParameters.model_fields, *of_path}
+    conditions = parameters.model_dump(mode="json", exclude=left_out, exclude_defaults=True)
     return urlencode([pair for pair in pairs_of({**conditions, **others}) if pair[1]])
 
 
@@ -263,8 +265,7 @@ class ListPage(ConsolePage):
     values: Mapping[str, object] = MappingProxyType({})  # further values for the template
 
     async def show(self, *_values: str) -> None:
-        query = {name: values for name, values in self.query().items() if values != [""]}  # a form sends all fields
-        parameters = self.operation.read_query({}, query)
+        parameters = self.operation.read_query({}, self.query())
         page = await self.perform(self.operation, parameters)
         self.finish_page(
             self.template,

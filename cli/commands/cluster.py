@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer import Option
 
-from cli.execution_tables import Shown
-from cli.log_client import (
+from cli.commands.backup import (
     HEARTBEAT_SECONDS,
     KeyDir,
     NatsCaFile,
@@ -25,6 +24,7 @@ from cli.log_client import (
     log_url,
     router_settings,
 )
+from cli.execution_tables import Shown
 from cli.operation_commands import OperationCall, command, keyword, showing, shown
 from cli.output import print_json, print_result, print_table
 from operations import table

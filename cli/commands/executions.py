@@ -1,20 +1,24 @@
-"""`flowhook executions`, `diff`: finds, shows, awaits and compares executions; performs verbs on them.
+"""`flowhook executions`, `diff`, `tail`: finds, shows, awaits, compares executions; performs verbs on them.
 
 A verb works on executions that are named, or as a job on all that meet conditions.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from typer import Option
 
 from cli.commands.jobs import Verb, preview_of
 from cli.execution_tables import COLUMNS, NOT_ENDED, Shown, print_detail, row, show_outcome, wait_until_ended
+from cli.failures import EXIT_INTERRUPTED
 from cli.operation_commands import (
     OperationCall,
     Operator,
@@ -27,13 +31,18 @@ from cli.operation_commands import (
     showing,
     shown,
 )
+from cli.options import DataDir, Json, Router
 from cli.output import print_json, print_result, print_table, printable
 from flowhook import limits
-from flowhook.errors import ConflictError, UnavailableError
+from flowhook.errors import ConflictError, NotFoundError, UnavailableError
 from flowhook.model import Status
 from flowhook.model.jobs import JobAction
+from flowhook.retrying import PROCESS
 from operations import table
 from operations.operation import Operation
+
+if TYPE_CHECKING:
+    from flowhook.client import ExecutionChange
 
 executions = typer.Typer(
     help="Look at executions, wait for them; replay, resolve, cancel, suspend, resume, retry and delete them.",
@@ -289,3 +298,58 @@ def register(app: typer.Typer) -> None:
     command(app, "diff", table.DIFF_EXECUTIONS, text, arguments={"execution_id": "A", "with_": "B"})(
         showing(_print_diff)
     )
+
+
+def tail(
+    *,
+    flow: Annotated[str, Option(metavar="ID", help="Only those of this flow.")] = "",
+    json: Json = False,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Print executions whenever their status changes, until Ctrl-C; those of a flow also if it is applied later."""
+    from cli.client_factory import open_client
+
+    signal.signal(signal.SIGINT, _end)
+    with open_client(router, data_dir) as client:
+        try:
+            if flow and not any(client.executions.list(flow_id=flow, limit=1)):  # those of a deleted flow are there
+                client.flows.get(flow)
+        except NotFoundError as error:
+            print(f"flowhook: {error.message} yet; waiting for it", file=sys.stderr, flush=True)
+        pauses, established = PROCESS.pauses(), False
+        while True:
+            try:
+                for change in client.executions.watch(flow_id=flow):
+                    pauses, established = PROCESS.pauses(), True
+                    if change is None:
+                        print("watching; Ctrl-C ends", file=sys.stderr, flush=True)
+                    else:
+                        _show_change(change, json=json)
+            except UnavailableError as error:
+                if not established:
+                    raise
+                print(f"flowhook: {error.message}; trying again", file=sys.stderr, flush=True)
+            time.sleep(next(pauses))
+
+
+def _end(_number: int, _frame: object) -> None:
+    """Exit at once: a KeyboardInterrupt raised in a callback of gRPC would be printed and otherwise ignored."""
+    os._exit(EXIT_INTERRUPTED)
+
+
+def _show_change(change: ExecutionChange, *, json: bool) -> None:
+    from cli.execution_tables import failure
+    from cli.operation_commands import shown
+    from cli.output import print_json, printable
+
+    if change.missed:
+        print(f"flowhook: {change.missed} changes missed", file=sys.stderr, flush=True)
+    execution = change.execution
+    if json:
+        print_json(execution)
+        return
+    told = shown(execution)
+    cause = f"  {failed}" if (failed := failure(told)) else ""
+    when = told["ended_at"] or told["received_at"]
+    print(printable(f"{when}  {told['id']}  {told['flow']}  {told['status']}{cause}"), flush=True)

@@ -6,5 +6,5 @@
 - `path`: what an execution did at each task, and the ways that it took.
 - `svg`: the drawing as SVG, and its style sheet.
 
-Must not live here: I/O, and HTML.
+Must not live here: I/O, but for reading the style sheets once; and HTML.
 """

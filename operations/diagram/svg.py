@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from html import escape
+from pathlib import Path
 from typing import Any, Final
 
 from operations.diagram import layout, reading
@@ -20,6 +21,9 @@ from operations.diagram.path import ExecutionPath, Visit, Way
 _Attributes = Mapping[str, str | float]
 
 PILLS: Final = (*reading.STOPS, "aim")  # kinds of small boxes
+# rules for the classes of a picture; their colours are custom properties, which a page or `STANDALONE` defines
+STYLE: Final = Path(__file__).with_name("diagram.css").read_text()
+STANDALONE: Final = Path(__file__).with_name("standalone.css").read_text()  # colours of a picture that is a file
 _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -144,60 +148,3 @@ def _element(name: str, attributes: _Attributes, content: str = "") -> str:
 
 def _text(value: str) -> str:
     return escape(_FORBIDDEN.sub("\ufffd", value))
-
-
-# rules for the classes of a picture; their colours are custom properties, which a page or `STANDALONE` defines
-STYLE: Final = """\
-.diagram { display: block; max-width: none; font: 13px system-ui, sans-serif; }
-.diagram text { fill: var(--ink); }
-.diagram :is(.summary, .condition) { font: 11px ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
-.diagram .case { font-size: 12px; }
-.diagram :is(.note, .right) { font-size: 11px; fill: var(--quiet); }
-.diagram .name { font-weight: 600; }
-.diagram .right { text-anchor: end; }
-.diagram .middle { text-anchor: middle; }
-.diagram .case-right { fill: var(--link); }
-.diagram .condition { fill: var(--busy); }
-.diagram .box { fill: var(--paper); stroke: var(--quiet); }
-.diagram .frame > .box { fill: var(--fill); fill-opacity: .6; stroke: var(--line); }
-.diagram .conditional > .box, .diagram .kind-more > .box { stroke-dasharray: 4 3; }
-.diagram .mark { fill: var(--quiet); }
-.diagram :is(.kind-call, .kind-run) > .mark { fill: var(--link); }
-.diagram :is(.kind-listen, .kind-wait) > .mark { fill: var(--busy); }
-.diagram :is(.kind-emit) > .mark { fill: var(--good); }
-.diagram .kind-raise > .mark { fill: var(--bad); }
-.diagram .kind-catch > .box { stroke: var(--bad); stroke-dasharray: 4 3; }
-.diagram :is(.kind-start, .kind-end, .kind-exit, .kind-aim) > .box { fill: var(--fill); }
-.diagram .edge polyline { fill: none; stroke: var(--quiet); }
-.diagram .edge path { fill: var(--quiet); }
-.diagram .jump polyline { stroke: var(--link); }
-.diagram .jump path { fill: var(--link); }
-.diagram .loop polyline { stroke-dasharray: 4 3; }
-.diagram .catch polyline { stroke: var(--bad); stroke-dasharray: 4 3; }
-.diagram .catch path { fill: var(--bad); }
-.path :is(.task, .node) { --state: var(--line); }
-.path .visited { --state: var(--busy); }
-.path .completed { --state: var(--good); }
-.path .faulted { --state: var(--bad); }
-.path :is(.cancelled, .skipped) { --state: var(--quiet); }
-.path .box { stroke: var(--state); }
-.path .visited > .box { stroke-width: 1.5; }
-.path .task > .mark { fill: var(--state); }
-.path .visit { fill: var(--state); font-size: 11px; font-weight: 600; }
-.path .visit-right { fill: var(--ink); font-variant-numeric: tabular-nums; }
-.path .task:not(.visited) > text { fill: var(--quiet); }
-.path .edge polyline { stroke: var(--line); }
-.path .edge path { fill: var(--line); }
-.path .taken polyline { stroke: var(--link); stroke-width: 2; }
-.path .taken path { fill: var(--link); }
-"""
-
-# colours of a picture that is a file of its own
-STANDALONE: Final = """\
-svg { color-scheme: light dark; background: var(--paper); --paper: #fdfdfb; --ink: #1c1c1a; --quiet: #5d5d58;
-  --line: #c4c4bb; --fill: #f2f2ed; --link: #1a4f8a; --good: #1f6b3a; --bad: #a3261d; --busy: #7a5300; }
-@media (prefers-color-scheme: dark) {
-  svg { --paper: #161615; --ink: #e6e6e1; --quiet: #a3a39c; --line: #4a4a46; --fill: #21211f; --link: #8fbcf0;
-    --good: #7fcf9b; --bad: #f0968f; --busy: #e0b660; }
-}
-"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from admin.console.trace_view import attempt_bars
+from admin.console.timeline import attempt_bars
 from flowhook.model import Event, Execution, ExecutionDetail, Status, TaskRun, TaskState
 from flowhook.model.executions import Attempt, AttemptEnd
 from operations.executions import detail_view

@@ -5,8 +5,8 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from admin.console import rendering, trace_view
-from admin.console.trace_view import MAX_LINES, TraceValues, diff_lines
+from admin.console import rendering, timeline
+from admin.console.timeline import MAX_LINES, TraceValues, diff_lines
 from flowhook.model import (
     Event,
     Execution,
@@ -59,7 +59,7 @@ def trace(*tasks, values=(), outcome="completed", compacted=False):
 
 
 def test_tasks_of_the_history_and_of_the_trace_are_joined_by_number():
-    tasks = trace_view.shown_tasks(
+    tasks = timeline.shown_tasks(
         detail(ran(1, "/do/0/a~1b", 1, 2), ran(3, "/do/2/c", 2, 3)),
         trace(traced(1, "/do/0/a~1b"), traced(2, "/do/1/b", outcome="unfinished"), outcome="unfinished"),
     )
@@ -83,30 +83,30 @@ def test_tasks_of_the_history_and_of_the_trace_are_joined_by_number():
 )
 def test_a_task_that_nobody_reported_is_running_only_if_it_can_be(ended, outcome, compacted, state):
     open_task = traced(1, "/do/0/a", outcome="unfinished")
-    (task,) = trace_view.shown_tasks(detail(ended=ended), trace(open_task, outcome=outcome, compacted=compacted))
+    (task,) = timeline.shown_tasks(detail(ended=ended), trace(open_task, outcome=outcome, compacted=compacted))
     assert task.state == state
-    (cancelled,) = trace_view.shown_tasks(detail(ended=ended), trace(traced(1, "/do/0/a", outcome="cancelled")))
+    (cancelled,) = timeline.shown_tasks(detail(ended=ended), trace(traced(1, "/do/0/a", outcome="cancelled")))
     assert cancelled.state == "cancelled"
 
 
 def test_a_task_without_an_end_lasts_as_long_as_its_execution():
     view = detail(ran(1, "/do/0/a", 2, None, TaskState.CANCELLED), ended=5)
-    *_, bar = trace_view.timeline_bars(view, trace_view.shown_tasks(view, None), "")
+    *_, bar = timeline.timeline_bars(view, timeline.shown_tasks(view, None), "")
     assert bar.end_ms - bar.begin_ms == 3000
 
 
 def test_the_time_in_the_queue_is_apart_from_the_time_of_work():
-    known = trace_view.durations(detail(ran(1, "/do/0/a", 2, 5), ended=6), after(100))
+    known = timeline.durations(detail(ran(1, "/do/0/a", 2, 5), ended=6), after(100))
     assert (known.queued, known.ran) == (2, 4)
-    assert trace_view.durations(detail(ran(1, "/do/0/a", 2, None)), after(9)).ran == 7
-    assert trace_view.durations(detail(), after(9)) == trace_view.Durations(None, None)
+    assert timeline.durations(detail(ran(1, "/do/0/a", 2, None)), after(9)).ran == 7
+    assert timeline.durations(detail(), after(9)) == timeline.Durations(None, None)
 
 
 def test_the_timeline_begins_with_the_queue_and_tells_waits_from_work():
     view = detail(ran(1, "/do/0/a", 2, 5), ran(2, "/do/1/b/do/0/c", 5, None, TaskState.RUNNING))
     retry = TracedRequest("retry", "/do/0/a#0:retry", answered=True, answered_ms=1)
     pages = trace(traced(1, "/do/0/a", "call", [retry]), traced(2, "/do/1/b/do/0/c", "listen"))
-    queue, attempt, first, second = trace_view.timeline_bars(view, trace_view.shown_tasks(view, pages), "/x?task=")
+    queue, attempt, first, second = timeline.timeline_bars(view, timeline.shown_tasks(view, pages), "/x?task=")
     assert (queue.state, queue.end_ms - queue.begin_ms) == ("queued", 2000)
     assert (attempt.label, attempt.end_ms) == ("runner attempt 1: under way", None)
     assert (first.waits, first.tries_ms, first.link, first.depth) == (False, (1,), "/x?task=1", 0)
@@ -118,14 +118,14 @@ def test_the_timeline_begins_with_the_queue_and_tells_waits_from_work():
     [("/do/0/a[1][2]", "a[1][2]", 0), ("/do/0/a/do/1/b", "b", 1), ("/do/0/x#0 /use/functions/f", "f", 0), ("", "", 0)],
 )
 def test_names_and_depths_are_those_of_the_pointer(task, name, depth):
-    assert (trace_view.name_of(task), trace_view.depth_of(task)) == (name, depth)
+    assert (timeline.name_of(task), timeline.depth_of(task)) == (name, depth)
 
 
 def test_waits_that_overlap_count_once():
     view = detail(ran(1, "/do/0/a", 0, 4), ran(2, "/do/1/b", 2, 6), ran(3, "/do/2/c", 8, 9), ran(4, "/do/3/d", 0, 99))
     waits = trace(traced(1, "/do/0/a", "wait"), traced(2, "/do/1/b", "listen"), traced(3, "/do/2/c", "wait"))
-    assert trace_view.waited_seconds(trace_view.shown_tasks(view, waits), after(100)) == 7
-    assert trace_view.waited_seconds([], after(1)) == 0
+    assert timeline.waited_seconds(timeline.shown_tasks(view, waits), after(100)) == 7
+    assert timeline.waited_seconds([], after(1)) == 0
 
 
 class TestValues:

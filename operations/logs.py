@@ -1,4 +1,4 @@
-"""Operations on the requests that arrived, and on the log of those that were refused."""
+"""Operations on what routers and edges noted: the audit log, incidents, requests that arrived or were refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flowhook.model.audit import AuditEntry
 from flowhook.model.events import Headers
+from flowhook.model.incidents import Incident
 from flowhook.model.rejections import (
     AcceptedRejection,
     ReceivedRequest,
@@ -14,11 +16,96 @@ from flowhook.model.rejections import (
     RejectionCount,
     RequestOutcome,
 )
-from operations.encoding import shown_fields
+from operations.encoding import shown_fields, to_json
 from operations.operation import PageParameters, Parameters, whole
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
+
+
+class AuditConditions(Parameters):
+    """Parameters of `export_audit`."""
+
+    actor: str = ""
+    """Name of a token; empty: any."""
+    action: str = ""
+    """A method, for example `FlowService/PauseFlow`; empty: any."""
+    target: str = ""
+    """Part of what it was about, for example the ID of a flow; empty: any."""
+
+
+class AuditList(AuditConditions, PageParameters):
+    """Parameters of `list_audit`."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Entries, newest first, and the token of the next page; empty on the last."""
+
+    entries: tuple[AuditEntry, ...]
+    next_page_token: str
+
+
+async def list_audit(client: AsyncClient, parameters: AuditList) -> AuditPage:
+    """List what was changed, by whom, newest first."""
+    page = await client.audit.page(**parameters.model_dump())
+    return AuditPage(tuple(page.items), page.next_page_token)
+
+
+async def export_audit(client: AsyncClient, parameters: AuditConditions) -> AsyncIterator[bytes]:
+    """Read the audit log as JSON objects, one a line, newest first."""
+    return (to_json(entry) + b"\n" async for entry in client.audit.list(**parameters.model_dump()))
+
+
+class IncidentList(PageParameters):
+    """Parameters of `list_incidents`: `page_size` is about those that are over; all open ones are on the first page."""
+
+    open_only: bool = False
+    """Whether to leave out those that are over."""
+
+
+class IncidentId(Parameters):
+    """Parameters of operations on one incident."""
+
+    incident_id: str
+    """ID of the incident."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentPage:
+    """The open incidents and those that are over, newest first, and the token of the next page; empty on the last."""
+
+    incidents: tuple[Incident, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCalls:
+    """How many executions that waited had their calls fail."""
+
+    incident_id: str
+    executions: int
+
+
+async def list_incidents(client: AsyncClient, parameters: IncidentList) -> IncidentPage:
+    """List destinations that are or were down: the open incidents, then those that are over, newest first."""
+    page = await client.incidents.page(**parameters.model_dump())
+    return IncidentPage(tuple(page.items), page.next_page_token)
+
+
+async def get_incident(client: AsyncClient, parameters: IncidentId) -> Incident:
+    """Get an incident with its history."""
+    return await client.incidents.get(parameters.incident_id)
+
+
+async def probe_incident(client: AsyncClient, parameters: IncidentId) -> Incident:
+    """Let one execution that waits call the destination now, to find out whether it is up."""
+    return await client.incidents.probe(parameters.incident_id)
+
+
+async def let_incident_fail(client: AsyncClient, parameters: IncidentId) -> FailedCalls:
+    """Let the calls that wait now fail with the last cause, without a retry: a `catch` around them runs."""
+    return FailedCalls(parameters.incident_id, await client.incidents.let_fail(parameters.incident_id))
 
 
 class RejectionList(PageParameters):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import orjson
@@ -238,7 +238,7 @@ class EventSample:
     suits: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TestDraft:
     """A test event before it is sent, and what to choose from.
 
@@ -250,12 +250,12 @@ class TestDraft:
     """
 
     flow_id: str
-    method: str
-    content_type: str
-    headers: str
-    body: str
-    source: str
-    note: str
+    method: str = ""
+    content_type: str = "application/json"
+    headers: str = ""
+    body: str = "{}"
+    source: str = ""
+    note: str = ""
     methods: tuple[str, ...]
     auth: tuple[str, ...]
     signing: Signing
@@ -270,32 +270,25 @@ async def prepare_test_event(client: AsyncClient, parameters: TestSource) -> Tes
     flow = await client.flows.get(parameters.flow_id)
     definition = orjson.loads(flow.definition)
     methods, kinds = _webhook_of(definition)
-    auth = tuple(kinds)
-    method, content_type, headers, body, source, note = "", "application/json", "", "{}", "", ""
+    draft = TestDraft(
+        flow_id=flow.id,
+        methods=methods,
+        auth=tuple(kinds),
+        signing=signing_of(kinds),
+        scheduled=bool(definition.get("schedule", {}).keys() & {"every", "cron", "after"}),
+        samples=tuple(_samples(tuple(kinds))),
+    )
     if parameters.sample:
         sample = sample_files.get_sample(parameters.sample)
-        content_type, body, source = sample.content_type, sample.body, sample.source
         headers = "\n".join(f"{name}: {value}" for name, value in sample.headers)
-    elif parameters.execution:
+        return replace(draft, **shown_fields(TestDraft, sample) | {"headers": headers})
+    if parameters.execution:
         detail, beginning = await read_with_beginning(client, parameters.execution, MAX_BODY)
-        event = detail.event
-        body, note = _text_of(beginning)
+        event, (body, note) = detail.event, _text_of(beginning)
         method = event.method if event.method in methods else ""
-        content_type, headers = event.content_type, header_lines(event)
-    return TestDraft(
-        flow.id,
-        method,
-        content_type,
-        headers,
-        body,
-        source,
-        note,
-        methods,
-        auth,
-        signing_of(kinds),
-        bool(definition.get("schedule", {}).keys() & {"every", "cron", "after"}),
-        tuple(_samples(auth)),
-    )
+        headers = header_lines(event)
+        return replace(draft, method=method, content_type=event.content_type, headers=headers, body=body, note=note)
+    return draft
 
 
 def header_lines(event: Event) -> str:

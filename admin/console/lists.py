@@ -1,17 +1,35 @@
-"""Pages that show what an operation lists or describes: `/audit`, `/incidents`, `/jobs`, `/requests`; `/cluster`."""
+"""Pages that show what an operation lists or describes: `/audit`, `/cluster`, `/incidents`, `/jobs`, `/requests`.
+
+And `/rejections`, `/rejections/ID`, with the acceptance of a refused request.
+"""
 
 from __future__ import annotations
 
+import http
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import quote
 
+from admin.console.body_view import body_view
 from admin.console.live import LiveStream
 from admin.console.page import ConsolePage, FilterForm, ListPage, read_live
+from flowhook.errors import ConflictError
 from flowhook.model.rejections import RequestOutcome
 from operations.cluster import ClusterState
+from operations.encoding import header_texts
 from operations.health import SILENT_SECONDS
-from operations.table import GET_CLUSTER, GET_INCIDENT, LIST_AUDIT, LIST_INCIDENTS, LIST_JOBS, LIST_REQUESTS
+from operations.table import (
+    ACCEPT_REJECTION,
+    GET_CLUSTER,
+    GET_INCIDENT,
+    GET_REJECTION,
+    LIST_AUDIT,
+    LIST_INCIDENTS,
+    LIST_JOBS,
+    LIST_REJECTIONS,
+    LIST_REQUESTS,
+)
 
 # what the methods that are recorded do, in words
 ACTIONS: Final[Mapping[str, str]] = {
@@ -100,3 +118,49 @@ class ClusterStream(LiveStream):
 def _values_of(cluster: ClusterState) -> dict[str, Any]:
     gone = [process for process in cluster.processes if process.last_seen_seconds > SILENT_SECONDS]
     return {"cluster": cluster, "owners": {shard.owner for shard in cluster.shards}, "gone": gone}
+
+
+MAX_COUNTS: Final = 20  # counts that the list shows; the API has all of them
+
+
+class RejectionsPage(ListPage):
+    """`/rejections`: refused requests, newest first."""
+
+    operation, template, values = LIST_REJECTIONS, "rejections.html", MappingProxyType({"max_counts": MAX_COUNTS})
+    filter_form = FilterForm("rejections_form.html", "Rejections", LIST_REJECTIONS)
+
+
+class RejectionDetailPage(ConsolePage):
+    """`/rejections/ID`: a refused request."""
+
+    async def show(self, *values: str) -> None:
+        await self.show_rejection(values[0])
+
+    async def show_rejection(self, rejection_id: str, problem: str = "") -> None:
+        detail = await self.run(GET_REJECTION, {"rejection_id": rejection_id}, {})
+        cause = detail.detail.removesuffix(f"; {detail.diagnosis}") if detail.diagnosis else detail.detail
+        self.finish_page(
+            "rejection.html",
+            detail=detail,
+            rejection=detail,
+            cause="" if cause == detail.reason else cause,
+            problem=problem,
+            fields=header_texts(detail.headers),
+            body=body_view(detail.body) if detail.body else None,
+        )
+
+
+class AcceptHandler(RejectionDetailPage):
+    """Accepts a request; shows it again, with the reason, if it is still refused."""
+
+    SUPPORTED_METHODS = ("POST",)
+
+    async def submit(self, *values: str) -> None:
+        fields = self.checked_form()
+        try:
+            await self.run(ACCEPT_REJECTION, {"rejection_id": values[0]}, fields)
+        except ConflictError as error:
+            self.set_status(http.HTTPStatus.CONFLICT)
+            await self.show_rejection(values[0], error.message)
+        else:
+            self.see_other(f"/rejections/{quote(values[0], safe='')}")

@@ -44,18 +44,12 @@ MINUS: Final = "\N{MINUS SIGN}"
 def executions_of(flow: str, point: Any, step: float, **conditions: str) -> str:
     """Return the URL of the list of executions that were received in a step."""
     until = point.at + timedelta(seconds=step)
-    times = {"since": f"{point.at:%Y-%m-%dT%H:%MZ}", "until": f"{until:%Y-%m-%dT%H:%MZ}"}
+    return _executions(flow, **conditions, since=f"{point.at:%Y-%m-%dT%H:%MZ}", until=f"{until:%Y-%m-%dT%H:%MZ}")
+
+
+def _executions(flow: str, **conditions: str) -> str:
     of_flow = {"flow": flow} if flow and flow != OTHER else {}
-    return f"/executions?{urlencode({**of_flow, **conditions, **times})}"
-
-
-def faults_of(parameters: OverviewOf) -> str:
-    given = {
-        "flow": "" if parameters.flow == OTHER else parameters.flow,
-        "status": "faulted",
-        "since": parameters.period.value,
-    }
-    return f"/executions?{urlencode({name: value for name, value in given.items() if value})}"
+    return f"/executions?{urlencode({**of_flow, **conditions})}"
 
 
 def count(value: float) -> str:
@@ -128,7 +122,7 @@ def shown(overview: Overview, parameters: OverviewOf) -> dict[str, Any]:
         "flow": parameters.flow,
         "before": BEFORE[parameters.period],
         "change": change,
-        "faults_url": faults_of(parameters),
+        "faults_url": _executions(parameters.flow, status="faulted", since=parameters.period.value),
         "executions_of": executions_of,
     }
 

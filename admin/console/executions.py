@@ -159,7 +159,7 @@ class ExecutionStream(LiveStream):
         return {"page": result, **row_values(conditions, result)}
 
 
-def row_values(filters: ExecutionList, page: ExecutionPage) -> dict[str, bool | str]:
+def row_values(filters: ExecutionList, page: ExecutionPage) -> dict[str, Any]:
     pairs = condition_pairs(filters)
     flow_only = filters.flow if len(pairs) == 1 and not filters.page_token else ""
     return {"filtered": bool(pairs), "flow_only": flow_only, "complete": not page.next_page_token}

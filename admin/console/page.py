@@ -262,7 +262,7 @@ class ListPage(ConsolePage):
 
     operation: Operation[Any]  # reads the conditions, and a page of the list
     template: str  # gets the conditions as `filters`, and the queries of the newest and of older items
-    values: Mapping[str, object] = MappingProxyType({})  # further values for the template
+    values: Mapping[str, Any] = MappingProxyType({})  # further values for the template
 
     async def show(self, *_values: str) -> None:
         parameters = self.operation.read_query({}, self.query())

@@ -64,6 +64,11 @@ class PageParameters(Parameters):
     """`next_page_token` of the page before, with the same conditions; empty: the first page."""
 
 
+def is_of_page(name: str) -> bool:
+    """Whether a parameter is about pages: such ones are described last."""
+    return name in PageParameters.model_fields
+
+
 P = TypeVar("P", bound=Parameters)
 
 
@@ -199,7 +204,7 @@ class Operation(Generic[P]):
         for each in error.errors(include_url=False, include_context=False, include_input=False):
             name, text = ".".join(map(str, each["loc"])) or "parameters", each["msg"]
             if each["type"] == "extra_forbidden":
-                fields = self.model.model_fields.items()
+                fields = sorted(self.model.model_fields.items(), key=lambda each: is_of_page(each[0]))
                 known = [field.alias or one for one, field in fields if one not in self.path_parameters]
                 text = f"there is no parameter {name[:100]!r}: write {', '.join(known) or 'none'}"
                 messages.append(text)

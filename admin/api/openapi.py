@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 import flowhook
 from operations.encoding import REFERENCE, schema_of
-from operations.operation import Operation, PageParameters
+from operations.operation import Operation, is_of_page
 from operations.table import OPERATIONS
 
 PREFIX: Final = "/api"
@@ -91,9 +91,7 @@ def _operation(operation: Operation[Any], result: Any, schemas: dict[str, Any]) 
         "parameters": [_parameter(name, fields[name], place="path") for name in operation.path_parameters],
         "responses": {"200": {"description": "OK", "content": content}, **_ERRORS},
     }
-    paging = [name for name in PageParameters.model_fields if name in fields]  # comes last
-    names = [name for name in fields if name not in (*operation.path_parameters, *paging)]
-    others = {name: fields[name] for name in (*names, *paging)}
+    others = {name: fields[name] for name in sorted(fields, key=is_of_page) if name not in operation.path_parameters}
     if operation.writes:
         needed = sorted(required & others.keys())
         body = {"type": "object", "properties": others, "required": needed, "additionalProperties": False}

@@ -15,7 +15,8 @@ from flowhook.errors import InvalidError
 from flowhook.model import Execution, Status
 from flowhook.model.execution_filter import ALL
 from flowhook.v1.envelope_pb2 import Event
-from operations.search import ConditionEvaluator, Evaluation, scan, search
+from operations import search as module
+from operations.search import ConditionEvaluator, Evaluation, search
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -169,6 +170,6 @@ class ColdEvaluator:
 
 async def test_the_start_of_a_process_takes_no_time_of_a_search(monkeypatch):
     evaluator = ColdEvaluator()
-    monkeypatch.setattr(scan, "time", evaluator)
+    monkeypatch.setattr(module, "time", evaluator)
     result = await search(Events(*range(120)), evaluator, ALL, "false", limit=5, seconds=1)
     assert (result.scanned, result.next_page_token) == (120, "")

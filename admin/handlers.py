@@ -32,7 +32,7 @@ from flowhook.errors import (
 )
 from flowhook.http.forwarded import UNKNOWN, TrustedProxies
 from flowhook.http.listening import peer_address
-from flowhook.model.audit_reason import client_address
+from flowhook.model.audit import client_address
 from flowhook.process.process_state import ProcessState
 from flowhook.sharing import Principal, Seat, SharedLimit, current_principal
 from flowhook.sharing.limit import address_principal

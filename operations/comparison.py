@@ -18,8 +18,7 @@ from itertools import islice, zip_longest
 from typing import Any, Final, Literal
 
 from flowhook.errors import InvalidError
-from flowhook.json import verbatim
-from flowhook.json.bounded import check_value_count
+from flowhook.json import check_value_count, verbatim
 from flowhook.json.verbatim import JsonNumber
 from flowhook.model import Event, ExecutionDetail, TaskRun, TaskState, WorkflowError
 from operations.encoding import header_texts

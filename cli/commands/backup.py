@@ -221,7 +221,7 @@ def restore(
     start = time.monotonic()
     with ExitStack() as opened:
         url = opened.enter_context(opened_storage(settings, storage, stopped=True))
-        database = backups.database_of(settings, url)
+        database = settings.database(url)
         connect = partial(backups.connected, settings)
         path = Path(file)
         if is_s3(file):

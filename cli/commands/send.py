@@ -425,7 +425,7 @@ def with_value(content_type: str, body: bytes, path: str, text: str) -> bytes:
 
 def _flow_of(client: Client, provider: str) -> str:
     """Return the ID of the only flow whose `auth` names a provider."""
-    from flowhook.document import load_definition
+    from flowhook.document.loader import load_definition
 
     found = []
     for flow in client.flows.list():

@@ -148,9 +148,10 @@ class RunnerLimits:
     subscriptions: Limit = Limit(
         "subscriptions to brokers", "flow", 64, "TOO_MANY_SUBSCRIPTIONS", "SUBSCRIPTIONS_FULL", parts=2
     )
-    # connections that messages are published over, of the flows that opened them. One that no call uses gives way.
+    # connections that messages are published over, and gRPC methods called, of the flows that opened them. One that no
+    # call uses gives way.
     connections: Limit = Limit(
-        "connections to brokers", "flow", 64, "TOO_MANY_CONNECTIONS", "CONNECTIONS_FULL", parts=2
+        "connections to brokers and gRPC servers", "flow", 64, "TOO_MANY_CONNECTIONS", "CONNECTIONS_FULL", parts=2
     )
     # processes of `run` and of `call: mcp` that calls wait for
     processes: Limit = Limit(

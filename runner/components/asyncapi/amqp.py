@@ -11,21 +11,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
 import aio_pika
+import attrs
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError, AuthenticationError, DeliveryError, ProbableAuthenticationError
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from typing_extensions import override
 from yarl import URL
 
-from runner.authentication.policy import Policy
 from runner.components.api_documents import mapping
-from runner.components.asyncapi.connections import Credentials, ReadBound, Target, exchange_fault, pooled, time_left
+from runner.components.asyncapi.connections import (
+    Credentials,
+    ReadBound,
+    Target,
+    closed_on_error,
+    exchange_fault,
+    pooled,
+    time_left,
+)
 from runner.components.asyncapi.documents import document_fault
 from runner.components.asyncapi.messages import InboundMessage, OutboundMessage
 from runner.components.base import Context
@@ -36,11 +43,8 @@ from runner.outbound.dns import NamedTls, dial
 EXPIRY_SECONDS: Final = 86_400
 MAX_QUEUED: Final = 16  # messages that a subscription has received and not handed on; a broker that sends more is left
 _MAX_NAME_BYTES: Final = 255
-_UNAVAILABLE: Final = 503
 # what aio-pika raises when it can't go on; KeyError for a server that does not say what it is capable of
-_ERRORS: Final = (AMQPError, OSError, RuntimeError, KeyError)
-_REFUSALS: Final = (AuthenticationError, ProbableAuthenticationError)
-_NOT_FOUND: Final = 404
+ERRORS: Final = (AMQPError, OSError, RuntimeError, KeyError)
 _PERSISTENT: Final = 2
 
 for _name in ("aio_pika", "aiormq"):
@@ -68,12 +72,12 @@ class _Connection(aio_pika.Connection):
         self.kwargs["transport_factory"] = self.bounded = _Transport()
 
 
+@attrs.define(eq=False, repr=False)
 class AmqpConnection:
     """A connection with one channel, on which publishing is confirmed."""
 
-    def __init__(self, connection: _Connection, channel: AbstractChannel) -> None:
-        self._connection = connection
-        self.channel = channel
+    _connection: _Connection
+    channel: AbstractChannel
 
     def renew(self) -> None:
         """Let the broker send another message."""
@@ -84,9 +88,9 @@ class AmqpConnection:
         await asyncio.sleep(0)  # aio-pika ends what waits for this in tasks of its own
 
 
-async def publish(target: Target, message: OutboundMessage, authentication: Policy | None, context: Context) -> None:
+async def publish(target: Target, message: OutboundMessage, context: Context) -> None:
     """Publish a message, which at least one queue must take."""
-    binding = target.binding("amqp", "amqps")
+    binding = target.binding
     exchange, key = _route(target)
     properties = aio_pika.Message(
         message.payload,
@@ -97,29 +101,24 @@ async def publish(target: Target, message: OutboundMessage, authentication: Poli
         priority=_integer(binding, "priority", 0, 0, 255),
         app_id="flowhook",
     )
-    try:
-        async with pooled(target, authentication, context, _open) as connection:
-            connection.renew()
-            sender = await connection.channel.get_exchange(exchange, ensure=False) if exchange else None
-            await (sender or connection.channel.default_exchange).publish(
-                properties, routing_key=key, mandatory=True, timeout=time_left(context)
-            )
-    except DeliveryError:
-        detail = f"{target.endpoint}: no queue takes messages to {key!r}"
-        raise fault(Kind.COMMUNICATION, detail, status=_NOT_FOUND) from None
-    except _ERRORS as problem:
-        raise _fault_of(target, problem) from None
+    async with pooled(target, context, _open) as connection:
+        connection.renew()
+        sender = await connection.channel.get_exchange(exchange, ensure=False) if exchange else None
+        await (sender or connection.channel.default_exchange).publish(
+            properties, routing_key=key, mandatory=True, timeout=time_left(context)
+        )
 
 
+@attrs.define(eq=False, repr=False)
 class AmqpSource:
     """A consumer of one queue, which has one message at a time."""
 
-    def __init__(self, connection: AmqpConnection, target: Target) -> None:
-        self._connection = connection
-        self._target = target
-        self._incoming: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue(MAX_QUEUED)
-        self._held: dict[int, AbstractIncomingMessage] = {}
-        self._own: AbstractQueue | None = None  # the queue, if it is that of the subscription alone
+    _connection: AmqpConnection
+    _target: Target
+    _incoming: asyncio.Queue[AbstractIncomingMessage] = attrs.field(
+        init=False, factory=lambda: asyncio.Queue(MAX_QUEUED)
+    )
+    _own: AbstractQueue | None = attrs.field(init=False, default=None)  # the queue, if it is the subscription's alone
 
     async def start(self, name: str) -> None:
         """Consume the queue of the target, or one of this `name`."""
@@ -147,32 +146,25 @@ class AmqpSource:
         try:
             await asyncio.wait((closed, taken), return_when=asyncio.FIRST_COMPLETED)
             if not taken.done():
-                detail = f"{self._target.endpoint}: the connection was lost"
-                raise fault(Kind.COMMUNICATION, detail, status=_UNAVAILABLE)
+                raise fault(Kind.COMMUNICATION, f"{self._target.endpoint}: the connection was lost", status=503)
             message = taken.result()
             self._connection.renew()
         finally:
             taken.cancel()
             closed.cancel()
         headers = {str(name): _text(value) for name, value in (message.headers or {}).items()}
-        received = InboundMessage(
+        return InboundMessage(
             message.body,
             headers,
             message.content_type or "",
             identity={"id": message.message_id} if message.message_id else None,
             is_repeated=bool(message.redelivered),
             correlation=message.correlation_id or "",
+            native=message,
         )
-        self._held[id(received)] = message
-        return received
 
     async def acknowledge(self, message: InboundMessage) -> None:
-        held = self._held.pop(id(message), None)
-        if held is not None:
-            try:
-                await held.ack()
-            except _ERRORS as problem:
-                raise _fault_of(self._target, problem) from None
+        await message.native.ack()
 
     async def end(self) -> None:
         if self._own is not None:
@@ -182,24 +174,17 @@ class AmqpSource:
         await self._connection.close()
 
 
-async def subscribe(target: Target, name: str, authentication: Policy | None, context: Context) -> AmqpSource:
+async def subscribe(target: Target, name: str, context: Context) -> AmqpSource:
     """Consume a queue of the target, or one of this `name` that is bound to its routing key."""
-    credentials = await Credentials.of(authentication, context)
-    connection = await _open(target, credentials, context)
-    source = AmqpSource(connection, target)
-    try:
+    source = AmqpSource(await _open(target, await Credentials.of(target.authentication, context), context), target)
+    async with closed_on_error(source.close):
         await source.start(name)
-    except BaseException as problem:
-        await connection.close()
-        if isinstance(problem, _ERRORS):
-            raise _fault_of(target, problem) from None
-        raise
     return source
 
 
 def _route(target: Target) -> tuple[str, str]:
     """Return the exchange, empty for the default one, and the routing key or the name of the queue."""
-    binding = target.binding("amqp", "amqps")
+    binding = target.binding
     queue, exchange = mapping(binding.get("queue")).get("name"), mapping(binding.get("exchange")).get("name")
     if binding.get("is") == "queue" or (queue is not None and exchange is None):
         exchange, key = "", queue if queue is not None else target.address
@@ -222,32 +207,25 @@ async def _open(target: Target, credentials: Credentials | None, context: Contex
     endpoint = target.endpoint
     host, port = await dial(endpoint.host, endpoint.port, address_policy=context.settings.address_policy)
     given = credentials or Credentials("guest", "guest")
-    tls: ssl.SSLContext | None = await asyncio.to_thread(NamedTls.of, endpoint.host) if endpoint.tls else None
-    try:
-        connection: Any = await aio_pika.connect(
-            host=host,
-            port=port,
-            login=given.username or "token",
-            password=given.token or given.password,
-            virtualhost=unquote(endpoint.path[1:]) or "/",
-            ssl=endpoint.tls,
-            ssl_context=tls,
-            timeout=time_left(context),
-            connection_class=_Connection,
-        )
-    except _ERRORS as problem:
-        raise _fault_of(target, problem) from None
-    try:
-        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-    except BaseException as problem:
-        await connection.close()
-        if isinstance(problem, _ERRORS):
-            raise _fault_of(target, problem) from None
-        raise
-    return AmqpConnection(connection, channel)
+    connection: Any = await aio_pika.connect(
+        host=host,
+        port=port,
+        login=given.username or "token",
+        password=given.token or given.password,
+        virtualhost=unquote(endpoint.path[1:]) or "/",
+        ssl=endpoint.tls,
+        ssl_context=await asyncio.to_thread(NamedTls.of, endpoint.host) if endpoint.tls else None,
+        timeout=time_left(context),
+        connection_class=_Connection,
+    )
+    async with closed_on_error(connection.close):
+        return AmqpConnection(connection, await connection.channel(publisher_confirms=True, on_return_raises=True))
 
 
-def _fault_of(target: Target, problem: Exception) -> TaskFault:
+def fault_of(target: Target, problem: Exception) -> TaskFault:
+    if isinstance(problem, DeliveryError):
+        detail = f"{target.endpoint}: no queue takes messages to {_route(target)[1]!r}"
+        return fault(Kind.COMMUNICATION, detail, status=404)
     return exchange_fault(
         target, problem, refused=isinstance(problem, AuthenticationError | ProbableAuthenticationError)
     )

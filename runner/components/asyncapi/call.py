@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from flowhook.document.models.calls import AsyncApiArguments, AsyncApiMessage, AsyncApiServer
 from flowhook.tracing.spans import SpanKind, Value
 from runner.authentication.policy import Policy
-from runner.components.asyncapi.connections import PROTOCOLS, Target, load_transport, select_server
+from runner.components.asyncapi.connections import PROTOCOLS, Target, explained, load_transport, select_server
 from runner.components.asyncapi.documents import (
     RECEIVE,
     SEND,
@@ -84,11 +85,10 @@ async def call(arguments: EvaluatedAsyncApiArguments, context: Context) -> Any:
     transport = await load_transport(protocol)
     encoded = outbound(operation, message.payload, message.headers, key=context.idempotency_key)
     if protocol.module in _OVER_HTTP:  # requests of the HTTP client say themselves what they call
-        return await transport.publish(target, encoded, arguments.authentication, context)
+        return await transport.publish(target, encoded, context)
     origin = f"{target.server.protocol}://{target.endpoint}"
-    with _traced(target) as trace, context.calling(origin):
-        encoded = replace(encoded, trace=trace.headers)
-        return await transport.publish(target, encoded, arguments.authentication, context)
+    with _traced(target) as trace, context.calling(origin), explained(transport, target):
+        return await transport.publish(target, replace(encoded, trace=trace.headers), context)
 
 
 def _traced(target: Target) -> AbstractContextManager[Exchange]:
@@ -110,7 +110,7 @@ async def subscribe(arguments: EvaluatedSubscribeArguments, context: Context) ->
     """Receive a message of a subscription; returns `{message, token, ended}`."""
     operation = await _operation(arguments, RECEIVE, context)
     target = _target(arguments, operation, {}, {})
-    transport: Any = await load_transport(PROTOCOLS[target.server.protocol])
+    transport = await load_transport(PROTOCOLS[target.server.protocol])
     if not hasattr(transport, "subscribe"):
         raise document_fault("an HTTP server can't be subscribed to: a webhook or a callback receives messages")
     state = arguments.subscription
@@ -122,7 +122,8 @@ async def subscribe(arguments: EvaluatedSubscribeArguments, context: Context) ->
         state.name,
         state.last,
         seconds,
-        lambda: transport.subscribe(target, state.name, arguments.authentication, context),
+        partial(transport.subscribe, target, state.name, context),
+        explained=partial(explained, transport, target),
         release=state.release,
     )
     is_over = is_over or (message is None and left is not None and left <= state.seconds and state.seconds > 0)
@@ -145,4 +146,5 @@ def _target(arguments: _Arguments, operation: ChannelOperation, payload: Any, he
     variables = {} if given is None else {key: encode_text(each) for key, each in given.variables.items()}
     protocol = PROTOCOLS[server.protocol]
     endpoint = endpoint_of(server, variables, port=protocol.port, tls=protocol.tls)
-    return Target(operation, server, endpoint, address_of(operation, payload, headers, dots=protocol.module != "nats"))
+    address = address_of(operation, payload, headers, dots=protocol.module != "nats")
+    return Target(operation, server, endpoint, address, arguments.authentication)

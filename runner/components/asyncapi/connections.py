@@ -1,6 +1,4 @@
-"""Pooled connections to brokers, dialled under the address policy; the protocols and their modules.
-
-A connection is used for `MAX_AGE_SECONDS` at most, and until a call on it fails; a new one resolves the name again.
+"""Connections to brokers, dialled under the address policy; the protocols and their modules.
 
 Brokers announce how much they send, in frames of up to some GiB, and their libraries read what is announced. So each
 protocol's module bounds what a connection receives: by `ReadBound`, or as its library allows.
@@ -10,31 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Protocol, TypeVar, runtime_checkable
-from weakref import WeakValueDictionary
+from typing import Any, Final, NamedTuple
 
 from flowhook import limits
-from flowhook.errors import FlowhookError
-from flowhook.process.settings import RunnerSettings
-from flowhook.sharing import Seat, SharedLimit, current_principal
-from flowhook.sharing.table import RunnerLimits
 from runner.authentication.policy import Policy
 from runner.components.asyncapi.documents import ChannelOperation, DescribedServer, document_fault
-from runner.components.asyncapi.messages import OutboundMessage, ServerAddress
+from runner.components.asyncapi.messages import ServerAddress
 from runner.components.base import Context
+from runner.components.connection_pool import Connection, ConnectionPool
 from runner.components.resource import fingerprint
 from runner.interpreter.errors import Kind, TaskFault, fault
 
 # what a broker may send at a time: a message, a response, or all until a message is taken
 MAX_RECEIVED_BYTES: Final = 2 * limits.MAX_RESULT_BYTES
-MAX_AGE_SECONDS: Final = 300.0
-CLOSE_SECONDS: Final = 5.0
-_UNAVAILABLE: Final = 503
 
 
 class BrokerProtocol(NamedTuple):
@@ -104,10 +93,13 @@ class Target:
     server: DescribedServer
     endpoint: ServerAddress
     address: str  # of the channel, without variables
+    authentication: Policy | None = None
 
-    def binding(self, *protocols: str) -> Mapping[str, Any]:
-        """Return the bindings for a protocol, by its first name that the document has bindings for."""
-        return next((found for name in protocols if (found := self.operation.bindings.get(name))), {})
+    @property
+    def binding(self) -> Mapping[str, Any]:
+        """The bindings for the protocol, by its first name that the document has bindings for."""
+        names = (name for name, each in PROTOCOLS.items() if each.module == PROTOCOLS[self.server.protocol].module)
+        return next((found for name in names if (found := self.operation.bindings.get(name))), {})
 
 
 class ReadBound:
@@ -126,20 +118,6 @@ class ReadBound:
         if self._left < 0:
             raise ConnectionError(f"the broker sends more than {MAX_RECEIVED_BYTES} bytes")
         return await self._read(n)
-
-
-class Transport(Protocol):
-    """A module that speaks a protocol."""
-
-    async def publish(
-        self, target: Target, message: OutboundMessage, authentication: Policy | None, context: Context
-    ) -> Any:
-        """Publish a message; returns what the server says about it, as JSON, or None.
-
-        Raises:
-            TaskFault: the server does not take it.
-        """
-        ...
 
 
 def select_server(operation: ChannelOperation, name: str | None, protocol: str | None) -> DescribedServer:
@@ -166,136 +144,51 @@ def select_server(operation: ChannelOperation, name: str | None, protocol: str |
     return server
 
 
-async def load_transport(protocol: BrokerProtocol) -> Transport:
+async def load_transport(protocol: BrokerProtocol) -> Any:
     """Import the module of a protocol.
 
     Raises:
         TaskFault: its library is not installed (configuration).
     """
     try:
-        module: Any = await asyncio.to_thread(importlib.import_module, f"{__package__}.{protocol.module}")
+        return await asyncio.to_thread(importlib.import_module, f"{__package__}.{protocol.module}")
     except ModuleNotFoundError as problem:
         if not protocol.extra:
             raise
         detail = f"this runner lacks {problem.name}: install flowhook[{protocol.extra}] where runners run"
         raise document_fault(detail) from None
-    transport: Transport = module
-    return transport
-
-
-@runtime_checkable
-class Closable(Protocol):
-    """A connection to a broker."""
-
-    async def close(self) -> None:
-        """Close the connection; it may be broken."""
-        ...
-
-
-Connection = TypeVar("Connection", bound=Closable)
-
-
-@dataclass(slots=True, eq=False)
-class _Pooled:
-    connection: Any
-    opened_at: float
-    seat: Seat  # of the flow that opened it
-    users: int = 0
-
-
-class ConnectionPool:
-    """The connections of a process to brokers; see `SharedResources`."""
-
-    def __init__(self, _settings: RunnerSettings, /, *, limits: RunnerLimits | None = None) -> None:
-        self._limit = SharedLimit((limits or RunnerLimits()).connections)
-        self._pool: OrderedDict[bytes, _Pooled] = OrderedDict()  # most recently used last
-        self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
-
-    async def close(self) -> None:
-        while self._pool:
-            _, pooled = self._pool.popitem()
-            await _close(pooled)
-
-    @asynccontextmanager
-    async def use(
-        self, target: Target, credentials: Credentials | None, open_: Callable[[], Awaitable[Connection]]
-    ) -> AsyncIterator[Connection]:
-        """Provide a connection to a server for one call, which `open_` opens; the caller sets the deadline.
-
-        Raises:
-            TaskFault: too many servers are called at the same time, by the flow or by all (communication).
-        """
-        shown = None if credentials is None else [credentials.username, credentials.password, credentials.token]
-        key = fingerprint(
-            target.server.protocol, target.server.version, str(target.endpoint), target.endpoint.path, shown
-        )
-        pooled = await self._get(key, open_)
-        pooled.users += 1
-        try:
-            yield pooled.connection
-        except BaseException:  # cancellation included: the connection's state is not known
-            if self._pool.get(key) is pooled:
-                del self._pool[key]
-            raise
-        finally:
-            pooled.users -= 1
-            if not pooled.users and self._pool.get(key) is not pooled:
-                await _close(pooled)
-
-    async def _get(self, key: bytes, open_: Callable[[], Awaitable[Connection]]) -> _Pooled:
-        async with self._locks.setdefault(key, asyncio.Lock()):
-            pooled = self._pool.get(key)
-            if pooled is not None:
-                self._pool.move_to_end(key)
-                if time.monotonic() - pooled.opened_at <= MAX_AGE_SECONDS:
-                    return pooled
-                await self._remove(key)
-            seat = await self._seat()
-            try:
-                self._pool[key] = pooled = _Pooled(await open_(), time.monotonic(), seat)
-            except BaseException:
-                seat.release()
-                raise
-            return pooled
-
-    async def _seat(self) -> Seat:
-        """Return a seat for another connection; those that no call uses give way, at first those of the same flow.
-
-        They don't to a flow that uses its share of all.
-        """
-        principal, limit = current_principal.get(), self._limit.limit
-        while True:
-            try:
-                return self._limit.acquire(principal)
-            except FlowhookError as problem:
-                idle = [key for key, each in self._pool.items() if not each.users]
-                used = [each.seat.principal for each in self._pool.values() if each.users]
-                own_used = used.count(principal)
-                uses_share = own_used and own_used + 1 > (limit.total - len(used) + own_used) // limit.parts
-                if uses_share or not idle:
-                    raise fault(Kind.COMMUNICATION, f"asyncapi: {problem.message}", status=_UNAVAILABLE) from None
-                own = (key for key in idle if self._pool[key].seat.principal == principal)
-                await self._remove(next(own, idle[0]))
-
-    async def _remove(self, key: bytes) -> None:
-        """Remove a connection from the pool; the last call on it closes it."""
-        pooled = self._pool.pop(key)
-        if not pooled.users:
-            await _close(pooled)
 
 
 @asynccontextmanager
 async def pooled(
-    target: Target,
-    authentication: Policy | None,
-    context: Context,
-    open_: Callable[[Target, Credentials | None, Context], Awaitable[Connection]],
+    target: Target, context: Context, open_: Callable[[Target, Credentials | None, Context], Awaitable[Connection]]
 ) -> AsyncIterator[Connection]:
     """Provide a connection of the process's pool for one call; see `ConnectionPool.use`, `Credentials.of`."""
-    credentials = await Credentials.of(authentication, context)
+    credentials, server = await Credentials.of(target.authentication, context), target.server
+    shown = None if credentials is None else [credentials.username, credentials.password, credentials.token]
+    key = fingerprint(server.protocol, server.version, str(target.endpoint), target.endpoint.path, shown)
     pool = context.shared.get(ConnectionPool)
-    async with pool.use(target, credentials, lambda: open_(target, credentials, context)) as connection:
+    async with pool.use(key, lambda: open_(target, credentials, context)) as connection:
         yield connection
+
+
+@asynccontextmanager
+async def closed_on_error(close: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+    """Close what was opened if the block, which prepares it, raises or is cancelled."""
+    try:
+        yield
+    except BaseException:
+        await close()
+        raise
+
+
+@contextmanager
+def explained(transport: Any, target: Target) -> Iterator[None]:
+    """Raise what the library of a protocol raises as its module explains it."""
+    try:
+        yield
+    except getattr(transport, "ERRORS", ()) as problem:  # over HTTP there are none: the HTTP client explains its own
+        raise transport.fault_of(target, problem) from None
 
 
 def exchange_fault(target: Target, problem: Exception, *, refused: bool = False) -> TaskFault:
@@ -306,15 +199,9 @@ def exchange_fault(target: Target, problem: Exception, *, refused: bool = False)
     if refused:
         return fault(Kind.AUTHENTICATION, f"{target.endpoint} refuses the credentials")
     detail = f"{target.endpoint}: the exchange failed ({type(problem).__name__})"
-    return fault(Kind.COMMUNICATION, detail, status=_UNAVAILABLE)
+    return fault(Kind.COMMUNICATION, detail, status=503)
 
 
 def time_left(context: Context) -> float:
     """Return the seconds until the deadline of a call."""
     return max(0.001, context.deadline - asyncio.get_running_loop().time())
-
-
-async def _close(pooled: _Pooled) -> None:
-    with pooled.seat, suppress(Exception):  # whatever a library raises about a connection that is broken
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await pooled.connection.close()

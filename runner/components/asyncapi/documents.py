@@ -5,12 +5,9 @@ Source: AsyncAPI Specification 2.6.0 and 3.0.0 (https://www.asyncapi.com/docs/re
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-
-import attrs
+from typing import Any, Final, NamedTuple
 
 from runner.components.api_documents import OperationCache, mapping, sequence
 
@@ -71,6 +68,16 @@ class ChannelOperation:
         return 1 + len(self.parameters) + sum(1 + len(server.variables) for server in self.servers)
 
 
+class _Found(NamedTuple):
+    """An operation as a version of AsyncAPI has it, before its references are resolved."""
+
+    channel: Mapping[str, Any]
+    operation: Mapping[str, Any]
+    address: str  # of the channel
+    messages: Iterable[Any]
+    servers: Iterable[DescribedServer]  # where the channel is available
+
+
 def find_operation(document: Any, *, channel: str | None, operation: str | None, action: str) -> ChannelOperation:
     """Return an operation of a document (plain JSON): of a `channel` in AsyncAPI 2, by its name in AsyncAPI 3.
 
@@ -85,161 +92,101 @@ def find_operation(document: Any, *, channel: str | None, operation: str | None,
     if version.startswith("2."):
         if channel is None:
             raise document_fault(f"the document is AsyncAPI {version}: select a `channel`, not an `operation`")
-        return _Version2(root, channel, action).read()
+        return _read(root, channel, _find_2(root, channel, action))
     if version.startswith("3."):
         if operation is None:
             raise document_fault(f"the document is AsyncAPI {version}: select an `operation`, not a `channel`")
-        return _Version3(root, operation).read()
+        return _read(root, operation, _find_3(root, operation))
     raise document_fault("the document is neither AsyncAPI 2 nor 3")
 
 
-@attrs.define(eq=False, repr=False)
-class _Reader(ABC):
-    """Reads one operation; base class with what both versions have in common."""
-
-    root: Mapping[str, Any]
-    name: str
-    channel: Mapping[str, Any] = attrs.field(init=False)
-    operation: Mapping[str, Any] = attrs.field(init=False)
-
-    def read(self) -> ChannelOperation:
-        self.find()
-        messages = [resolve(self.root, message) for message in self.messages()]
-        parts = [self.channel, self.operation, *messages[:1]]
-        bindings: dict[str, dict[str, Any]] = {}
-        for part in parts:
-            for protocol, binding in resolve(self.root, part.get("bindings")).items():
-                bindings.setdefault(protocol, {}).update(resolve(self.root, binding))
-        correlations = (resolve(self.root, message.get("correlationId")).get("location") for message in messages)
-        default = self.root.get("defaultContentType")
-        types = (message.get("contentType") for message in messages)
-        content_type = next((each for each in types if isinstance(each, str)), default)
-        parameters = mapping(self.channel.get("parameters"))
-        servers = tuple(self.servers())
-        if len(servers) > MAX_SERVERS or len(parameters) > MAX_PARAMETERS:
-            raise document_fault(f"{self.name} has more than {MAX_SERVERS} servers, or {MAX_PARAMETERS} parameters")
-        return ChannelOperation(
-            self.name,
-            self.address(),
-            {name: self.variable(resolve(self.root, each)) for name, each in parameters.items()},
-            servers,
-            content_type if isinstance(content_type, str) else JSON,
-            next((each for each in correlations if isinstance(each, str)), ""),
-            bindings,
-        )
-
-    def server(self, name: str, given: Any) -> DescribedServer:
-        server = resolve(self.root, given)
-        variables = mapping(server.get("variables"))
-        return DescribedServer(
-            name,
-            str(server.get("protocol")).lower(),
-            str(server.get("protocolVersion") or ""),
-            self.url(server),
-            {each: self.variable(resolve(self.root, variables[each])) for each in variables},
-            tuple(self.security(server)),
-        )
-
-    def variable(self, given: Mapping[str, Any]) -> Variable:
-        schema = given if "schema" not in given else resolve(self.root, given["schema"])
-        default, location = schema.get("default"), given.get("location")
-        return Variable(
-            None if default is None else str(default),
-            tuple(map(str, sequence(schema.get("enum")))),
-            location if isinstance(location, str) else "",
-        )
-
-    @abstractmethod
-    def find(self) -> None:
-        """Find the channel and the operation."""
-
-    @abstractmethod
-    def address(self) -> str:
-        """Return the address of the channel."""
-
-    @abstractmethod
-    def messages(self) -> Iterator[Any]:
-        """Yield the messages of the operation; they may be references."""
-
-    @abstractmethod
-    def servers(self) -> Iterator[DescribedServer]:
-        """Yield the servers where the channel is available."""
-
-    @abstractmethod
-    def url(self, server: Mapping[str, Any]) -> str:
-        """Return the URL of a server without its scheme."""
-
-    @abstractmethod
-    def security(self, server: Mapping[str, Any]) -> Iterator[str]:
-        """Yield the types of the security schemes of a server."""
+def _find_2(root: Mapping[str, Any], name: str, action: str) -> _Found:
+    channels = mapping(root.get("channels"))
+    if name not in channels:
+        raise document_fault(f"there is no channel {name} in the document")
+    channel = resolve(root, channels[name])
+    if action not in channel:
+        raise document_fault(f"the channel {name} has no operation `{action}`")
+    operation = resolve(root, channel[action])
+    message = resolve(root, operation.get("message"))
+    servers, named = mapping(root.get("servers")), sequence(channel.get("servers"))
+    available = (_server_2(root, each, server) for each, server in servers.items() if not named or each in named)
+    return _Found(channel, operation, name, sequence(message.get("oneOf")) or [message], available)
 
 
-@attrs.define(eq=False, repr=False)
-class _Version2(_Reader):
-    action: str
-
-    def find(self) -> None:
-        channels = mapping(self.root.get("channels"))
-        if self.name not in channels:
-            raise document_fault(f"there is no channel {self.name} in the document")
-        self.channel = resolve(self.root, channels[self.name])
-        if self.action not in self.channel:
-            raise document_fault(f"the channel {self.name} has no operation `{self.action}`")
-        self.operation = resolve(self.root, self.channel[self.action])
-
-    def address(self) -> str:
-        return self.name
-
-    def messages(self) -> Iterator[Any]:
-        message = resolve(self.root, self.operation.get("message"))
-        yield from sequence(message.get("oneOf")) or [message]
-
-    def servers(self) -> Iterator[DescribedServer]:
-        named = sequence(self.channel.get("servers"))
-        for name, server in mapping(self.root.get("servers")).items():
-            if not named or name in named:
-                yield self.server(name, server)
-
-    def url(self, server: Mapping[str, Any]) -> str:
-        return str(server.get("url")).rpartition("://")[2]
-
-    def security(self, server: Mapping[str, Any]) -> Iterator[str]:
-        schemes = mapping(mapping(self.root.get("components")).get("securitySchemes"))
-        for requirement in sequence(server.get("security")):
-            for name in mapping(requirement):
-                yield str(resolve(self.root, schemes.get(name)).get("type"))
+def _find_3(root: Mapping[str, Any], name: str) -> _Found:
+    operations = mapping(root.get("operations"))
+    if name not in operations:
+        raise document_fault(f"there is no operation {name} in the document")
+    operation = resolve(root, operations[name])
+    channel = resolve(root, operation.get("channel"))
+    address = channel.get("address")
+    if not isinstance(address, str) or not address:
+        raise document_fault(f"the channel of {name} has no address")
+    messages = sequence(operation.get("messages")) or mapping(channel.get("messages")).values()
+    references = sequence(channel.get("servers"))
+    named = [(str(mapping(each).get("$ref", "")).rpartition("/")[2], each) for each in references]
+    available = (_server_3(root, *each) for each in named or mapping(root.get("servers")).items())
+    return _Found(channel, operation, address, messages, available)
 
 
-@attrs.define(eq=False, repr=False)
-class _Version3(_Reader):
-    def find(self) -> None:
-        operations = mapping(self.root.get("operations"))
-        if self.name not in operations:
-            raise document_fault(f"there is no operation {self.name} in the document")
-        self.operation = resolve(self.root, operations[self.name])
-        self.channel = resolve(self.root, self.operation.get("channel"))
+def _server_2(root: Mapping[str, Any], name: str, given: Any) -> DescribedServer:
+    server = resolve(root, given)
+    known = mapping(mapping(root.get("components")).get("securitySchemes"))
+    schemes = [known.get(each) for requirement in sequence(server.get("security")) for each in mapping(requirement)]
+    return _server(root, name, server, str(server.get("url")).rpartition("://")[2], schemes)
 
-    def address(self) -> str:
-        address = self.channel.get("address")
-        if not isinstance(address, str) or not address:
-            raise document_fault(f"the channel of {self.name} has no address")
-        return address
 
-    def messages(self) -> Iterator[Any]:
-        yield from sequence(self.operation.get("messages")) or mapping(self.channel.get("messages")).values()
+def _server_3(root: Mapping[str, Any], name: str, given: Any) -> DescribedServer:
+    server = resolve(root, given)
+    host, path = str(server.get("host")), str(server.get("pathname") or "")
+    url = f"{host}/{path.lstrip('/')}" if path else host
+    return _server(root, name, server, url, sequence(server.get("security")))
 
-    def servers(self) -> Iterator[DescribedServer]:
-        named = sequence(self.channel.get("servers"))
-        for reference in named:
-            name = str(mapping(reference).get("$ref", "")).rpartition("/")[2]
-            yield self.server(name, reference)
-        for name, server in mapping(self.root.get("servers")).items() if not named else ():
-            yield self.server(name, server)
 
-    def url(self, server: Mapping[str, Any]) -> str:
-        path = str(server.get("pathname") or "")
-        return f"{server.get('host')}/{path.lstrip('/')}" if path else str(server.get("host"))
+def _server(
+    root: Mapping[str, Any], name: str, server: Mapping[str, Any], url: str, schemes: Iterable[Any]
+) -> DescribedServer:
+    return DescribedServer(
+        name,
+        str(server.get("protocol")).lower(),
+        str(server.get("protocolVersion") or ""),
+        url,
+        {each: _variable(root, variable) for each, variable in mapping(server.get("variables")).items()},
+        tuple(str(resolve(root, scheme).get("type")) for scheme in schemes),
+    )
 
-    def security(self, server: Mapping[str, Any]) -> Iterator[str]:
-        for scheme in sequence(server.get("security")):
-            yield str(resolve(self.root, scheme).get("type"))
+
+def _read(root: Mapping[str, Any], name: str, found: _Found) -> ChannelOperation:
+    messages = [resolve(root, message) for message in found.messages]
+    bindings: dict[str, dict[str, Any]] = {}
+    for part in (found.channel, found.operation, *messages[:1]):
+        for protocol, binding in resolve(root, part.get("bindings")).items():
+            bindings.setdefault(protocol, {}).update(resolve(root, binding))
+    correlations = (resolve(root, message.get("correlationId")).get("location") for message in messages)
+    types = (message.get("contentType") for message in messages)
+    content_type = next((each for each in types if isinstance(each, str)), root.get("defaultContentType"))
+    parameters = mapping(found.channel.get("parameters"))
+    servers = tuple(found.servers)
+    if len(servers) > MAX_SERVERS or len(parameters) > MAX_PARAMETERS:
+        raise document_fault(f"{name} has more than {MAX_SERVERS} servers, or {MAX_PARAMETERS} parameters")
+    return ChannelOperation(
+        name,
+        found.address,
+        {each: _variable(root, parameter) for each, parameter in parameters.items()},
+        servers,
+        content_type if isinstance(content_type, str) else JSON,
+        next((each for each in correlations if isinstance(each, str)), ""),
+        bindings,
+    )
+
+
+def _variable(root: Mapping[str, Any], given: Any) -> Variable:
+    variable = resolve(root, given)
+    schema = variable if "schema" not in variable else resolve(root, variable["schema"])
+    default, location = schema.get("default"), variable.get("location")
+    return Variable(
+        None if default is None else str(default),
+        tuple(map(str, sequence(schema.get("enum")))),
+        location if isinstance(location, str) else "",
+    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from runner.authentication.policy import Policy
 from runner.components import http
 from runner.components.asyncapi.connections import Target
 from runner.components.asyncapi.documents import document_fault
@@ -18,9 +17,9 @@ from runner.components.base import Context
 _METHOD: Final = re.compile(r"[A-Za-z]{1,32}")
 
 
-async def publish(target: Target, message: OutboundMessage, authentication: Policy | None, context: Context) -> Any:
+async def publish(target: Target, message: OutboundMessage, context: Context) -> Any:
     """Send the request; returns the content of the response, as `call: http` does."""
-    method = target.binding("http").get("method", "POST")
+    method = target.binding.get("method", "POST")
     if not isinstance(method, str) or not _METHOD.fullmatch(method):
         raise document_fault("the HTTP method of the operation is none")
     headers = dict(message.headers)
@@ -28,17 +27,18 @@ async def publish(target: Target, message: OutboundMessage, authentication: Poli
         headers["Content-Type"] = message.content_type
     return await http.exchange(
         method.upper(),
-        url_of(target, "https" if target.endpoint.tls else "http"),
+        url_of(target),
         context,
         headers=headers,
         body=message.payload or None,
-        authentication=authentication,
+        authentication=target.authentication,
     )
 
 
-def url_of(target: Target, scheme: str) -> str:
+def url_of(target: Target) -> str:
     if any(segment in (".", "..") for segment in target.address.split("/")):
         raise document_fault(f"the address of {target.operation.name} leads to a different path")
     endpoint = target.endpoint
+    scheme = "https" if endpoint.tls else "http"
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     return f"{scheme}://{host}:{endpoint.port}{endpoint.path.rstrip('/')}/{target.address.lstrip('/')}"

@@ -11,12 +11,12 @@ import asyncio
 import logging
 import re
 import ssl
-from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
 
 import aiokafka.client
+import attrs
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.conn import AIOKafkaConnection, create_conn
@@ -24,8 +24,15 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAuthoriza
 
 from flowhook import limits
 from flowhook.security.address_policy import AddressPolicy
-from runner.authentication.policy import Policy
-from runner.components.asyncapi.connections import Credentials, ReadBound, Target, exchange_fault, pooled, time_left
+from runner.components.asyncapi.connections import (
+    Credentials,
+    ReadBound,
+    Target,
+    closed_on_error,
+    exchange_fault,
+    pooled,
+    time_left,
+)
 from runner.components.asyncapi.documents import document_fault
 from runner.components.asyncapi.messages import InboundMessage, OutboundMessage
 from runner.components.base import Context
@@ -36,7 +43,9 @@ from runner.outbound.dns import NamedTls, dial
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _MECHANISMS: Final = {"scramSha256": "SCRAM-SHA-256", "scramSha512": "SCRAM-SHA-512"}
 _MAX_REQUEST_BYTES: Final = limits.MAX_RESULT_BYTES + 64 * limits.KIB
-_NOT_FOUND: Final = 404
+ERRORS: Final = (KafkaError,)
+# in the names of errors that are about the credentials
+_AUTHENTICATION: Final = ("AuthenticationFailed", "SaslAuthentication", "UnsupportedSaslMechanism")
 
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its records name hosts, and tell what errors say better
 
@@ -87,20 +96,20 @@ if aiokafka.client.create_conn is not create_conn:
 aiokafka.client.create_conn = _create_conn
 
 
+@attrs.define(eq=False, repr=False)
 class _Token(AbstractTokenProvider):  # type: ignore[misc] # aiokafka has no types
-    def __init__(self, token: str) -> None:
-        self._token = token
+    _token: str
 
     async def token(self) -> str:
         return self._token
 
 
+@attrs.define(eq=False, repr=False)
 class KafkaConnection:
     """A producer."""
 
-    def __init__(self, producer: Any, guard: _Guard) -> None:
-        self._producer = producer
-        self._guard = guard
+    _producer: Any
+    _guard: _Guard
 
     async def send(self, topic: str, payload: bytes, headers: list[tuple[str, bytes]]) -> Any:
         """Send a message; returns where it is once all replicas in sync have it."""
@@ -113,41 +122,32 @@ class KafkaConnection:
         await asyncio.shield(asyncio.create_task(self._producer.stop(), name="end of a Kafka producer"))
 
 
-async def publish(
-    target: Target, message: OutboundMessage, authentication: Policy | None, context: Context
-) -> dict[str, Any]:
+async def publish(target: Target, message: OutboundMessage, context: Context) -> dict[str, Any]:
     """Publish a message; returns `{topic, partition, offset}` once all replicas in sync have it."""
     topic = _topic(target)
     headers = {"content-type": message.content_type, IDEMPOTENCY_KEY: message.key, **message.all_headers}
     encoded = [(name, value.encode()) for name, value in headers.items()]
-    try:
-        async with pooled(target, authentication, context, _open) as connection:
-            stored = await connection.send(topic, message.payload, encoded)
-    except KafkaError as problem:
-        raise _fault_of(target, problem) from None
+    async with pooled(target, context, _open) as connection:
+        stored = await connection.send(topic, message.payload, encoded)
     return {"topic": stored.topic, "partition": stored.partition, "offset": stored.offset}
 
 
 async def _open(target: Target, credentials: Credentials | None, context: Context) -> KafkaConnection:
     options = _options(target, credentials, context)
     producer = AIOKafkaProducer(acks="all", max_request_size=_MAX_REQUEST_BYTES, **options)
-    return KafkaConnection(producer, await _started(producer, target, context))
+    return KafkaConnection(producer, await _started(producer, context))
 
 
+@attrs.define(eq=False, repr=False)
 class KafkaSource:
     """A consumer with the offsets of a group of its own."""
 
-    def __init__(self, consumer: Any, guard: _Guard, target: Target) -> None:
-        self._consumer = consumer
-        self._guard = guard
-        self._target = target
+    _consumer: Any
+    _guard: _Guard
 
     async def receive(self) -> InboundMessage:
         _guard.set(self._guard)
-        try:
-            record = await self._consumer.getone()
-        except KafkaError as problem:
-            raise _fault_of(self._target, problem) from None
+        record = await self._consumer.getone()
         headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers or ()}
         identity = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
         return InboundMessage(record.value or b"", headers, headers.get("content-type", ""), identity, is_repeated=True)
@@ -156,10 +156,7 @@ class KafkaSource:
         _guard.set(self._guard)
         place = message.identity or {}
         partition = TopicPartition(place["topic"], place["partition"])
-        try:
-            await self._consumer.commit({partition: place["offset"] + 1})
-        except KafkaError as problem:
-            raise _fault_of(self._target, problem) from None
+        await self._consumer.commit({partition: place["offset"] + 1})
 
     async def end(self) -> None:
         """See `Source`; brokers remove the offsets of a group that is not used."""
@@ -168,13 +165,13 @@ class KafkaSource:
         await self._consumer.stop()
 
 
-async def subscribe(target: Target, name: str, authentication: Policy | None, context: Context) -> KafkaSource:
+async def subscribe(target: Target, name: str, context: Context) -> KafkaSource:
     """Consume all partitions of the topic, with the offsets of the group `name`; a new one starts at their ends.
 
     The group has no members: a subscription has one consumer, and needs no distribution of partitions.
     """
     topic = _topic(target)
-    credentials = await Credentials.of(authentication, context)
+    credentials = await Credentials.of(target.authentication, context)
     consumer = AIOKafkaConsumer(
         group_id=name,
         enable_auto_commit=False,
@@ -184,15 +181,10 @@ async def subscribe(target: Target, name: str, authentication: Policy | None, co
         fetch_max_bytes=_MAX_REQUEST_BYTES,
         **_options(target, credentials, context),
     )
-    guard = await _started(consumer, target, context)
-    try:
+    guard = await _started(consumer, context)
+    async with closed_on_error(consumer.stop):
         await _assign(consumer, topic, target)
-    except BaseException as problem:
-        await consumer.stop()
-        if isinstance(problem, KafkaError):
-            raise _fault_of(target, problem) from None
-        raise
-    return KafkaSource(consumer, guard, target)
+    return KafkaSource(consumer, guard)
 
 
 async def _assign(consumer: Any, topic: str, target: Target) -> None:
@@ -200,7 +192,7 @@ async def _assign(consumer: Any, topic: str, target: Target) -> None:
     await consumer._client.add_topic(topic)  # noqa: SLF001 - `topics` would fetch the metadata of all topics
     places = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
     if not places:
-        raise fault(Kind.COMMUNICATION, f"{target.endpoint} has no topic {topic}", status=_NOT_FOUND)
+        raise fault(Kind.COMMUNICATION, f"{target.endpoint} has no topic {topic}", status=404)
     consumer.assign(places)
     ends, new = await consumer.end_offsets(places), {}
     for place in places:
@@ -213,7 +205,7 @@ async def _assign(consumer: Any, topic: str, target: Target) -> None:
 
 
 def _topic(target: Target) -> str:
-    topic = target.binding("kafka", "kafka-secure").get("topic", target.address)
+    topic = target.binding.get("topic", target.address)
     if not isinstance(topic, str) or not _TOPIC.fullmatch(topic):
         raise document_fault(f"{topic!r} is not a topic of Kafka")
     return topic
@@ -239,24 +231,19 @@ def _options(target: Target, credentials: Credentials | None, context: Context) 
     return {**options, "sasl_mechanism": mechanism, **login}
 
 
-async def _started(client: Any, target: Target, context: Context) -> _Guard:
+async def _started(client: Any, context: Context) -> _Guard:
     """Start a producer or a consumer; returns what stands before its connections."""
     guard = _Guard(context.settings.address_policy)
     _guard.set(guard)
     try:
-        await client.start()
-    except BaseException as problem:
-        await client.stop()
-        if isinstance(problem, KafkaError):
-            raise (guard.problem or _fault_of(target, problem)) from None
-        raise
+        async with closed_on_error(client.stop):
+            await client.start()
+    except KafkaError as problem:
+        raise (guard.problem or problem) from None
     return guard
 
 
-_AUTHENTICATION: Final[Sequence[str]] = ("AuthenticationFailed", "SaslAuthentication", "UnsupportedSaslMechanism")
-
-
-def _fault_of(target: Target, problem: KafkaError) -> TaskFault:
+def fault_of(target: Target, problem: KafkaError) -> TaskFault:
     if isinstance(problem, TopicAuthorizationFailedError):
         return fault(Kind.AUTHORIZATION, f"{target.endpoint} does not allow the topic")
     if isinstance(problem, MessageSizeTooLargeError):

@@ -54,6 +54,7 @@ class InboundMessage:
     identity: dict[str, Any] | None = None  # JSON that no other message has; None: not known
     is_repeated: bool = False  # the server may have sent it before
     correlation: str = ""  # correlation ID, if the protocol has a field for it
+    native: Any = field(default=None, repr=False)  # the message as the protocol's library has it, to acknowledge it by
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,19 @@ import secrets
 from typing import Any, Final
 
 import aiomqtt
+import attrs
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from flowhook import limits
-from runner.authentication.policy import Policy
-from runner.components.asyncapi.connections import Credentials, Target, exchange_fault, pooled, time_left
+from runner.components.asyncapi.connections import (
+    Credentials,
+    Target,
+    closed_on_error,
+    exchange_fault,
+    pooled,
+    time_left,
+)
 from runner.components.asyncapi.documents import document_fault
 from runner.components.asyncapi.messages import InboundMessage, OutboundMessage
 from runner.components.base import Context
@@ -31,6 +38,7 @@ EXPIRY_SECONDS: Final = 86_400
 MAX_PACKET_BYTES: Final = limits.MAX_RESULT_BYTES + 64 * limits.KIB  # a message, with its topic and properties
 MAX_QUEUED: Final = 16  # messages that a subscription has received and not handed on
 _MAX_TOPIC_BYTES: Final = 65_535
+ERRORS: Final = (aiomqtt.MqttError,)
 # refusals of a connection: MQTT 3.1.1, section 3.2.2.3; MQTT 5, section 3.2.2.2
 _CREDENTIALS: Final = frozenset({4, 5, 134, 135})
 
@@ -38,71 +46,57 @@ _silent: Final = logging.getLogger("flowhook.mqtt")
 _silent.setLevel(logging.CRITICAL)
 
 
+@attrs.define(eq=False, repr=False)
 class MqttConnection:
-    """A connection; `version` 5 or 4, which is 3.1.1."""
+    """A connection by MQTT 5, or 3.1.1."""
 
-    def __init__(self, client: aiomqtt.Client, *, is_v5: bool) -> None:
-        self.client = client
-        self.is_v5 = is_v5
+    client: aiomqtt.Client
+    is_v5: bool
 
     async def close(self) -> None:
         await self.client.__aexit__(None, None, None)
 
 
-async def publish(target: Target, message: OutboundMessage, authentication: Policy | None, context: Context) -> None:
+async def publish(target: Target, message: OutboundMessage, context: Context) -> None:
     """Publish a message with the quality of service of the operation, by default at least once."""
     topic = _topic(target, wildcards=False)
-    binding = target.binding("mqtt", "mqtt5", "mqtts", "secure-mqtt")
     quality = _quality(target)
-    try:
-        async with pooled(target, authentication, context, _open) as connection:
-            properties = None
-            if connection.is_v5:
-                properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho has no types here
-                properties.ContentType = message.content_type
-                properties.UserProperty = [(IDEMPOTENCY_KEY, message.key), *message.all_headers.items()]
-            elif message.headers:
-                raise document_fault("with.message.headers: MQTT 3.1.1 can't carry headers")
-            await connection.client.publish(
-                topic,
-                message.payload,
-                qos=quality,
-                retain=binding.get("retain") is True,
-                properties=properties,
-                timeout=time_left(context),
-            )
-    except aiomqtt.MqttError as problem:
-        raise _fault_of(target, problem) from None
+    async with pooled(target, context, _open) as connection:
+        properties = None
+        if connection.is_v5:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho has no types here
+            properties.ContentType = message.content_type
+            properties.UserProperty = [(IDEMPOTENCY_KEY, message.key), *message.all_headers.items()]
+        elif message.headers:
+            raise document_fault("with.message.headers: MQTT 3.1.1 can't carry headers")
+        await connection.client.publish(
+            topic,
+            message.payload,
+            qos=quality,
+            retain=target.binding.get("retain") is True,
+            properties=properties,
+            timeout=time_left(context),
+        )
 
 
+@attrs.define(eq=False, repr=False)
 class MqttSource:
     """A subscription with a session."""
 
-    def __init__(self, connection: MqttConnection, target: Target, topic: str) -> None:
-        self._connection = connection
-        self._target = target
-        self._topic = topic
-        self._messages = aiter(connection.client.messages)
-        self._held: dict[int, tuple[int, int]] = {}
+    _connection: MqttConnection
+    _topic: str
 
     async def receive(self) -> InboundMessage:
-        try:
-            message = await anext(self._messages)
-        except aiomqtt.MqttError as problem:
-            raise _fault_of(self._target, problem) from None
+        message = await anext(aiter(self._connection.client.messages))
         properties = message.properties
         headers = {str(name): str(value) for name, value in getattr(properties, "UserProperty", ())}
         content_type = str(getattr(properties, "ContentType", ""))
         correlation = getattr(properties, "CorrelationData", b"").decode(errors="replace")
-        received = InboundMessage(message.payload, headers, content_type, correlation=correlation)
-        self._held[id(received)] = (message.mid, message.qos)
-        return received
+        return InboundMessage(message.payload, headers, content_type, correlation=correlation, native=message)
 
     async def acknowledge(self, message: InboundMessage) -> None:
-        held = self._held.pop(id(message), None)
-        if held is not None:
-            # aiomqtt does not offer it; pyproject.toml pins the versions that have this client
-            self._connection.client._client.ack(*held)  # noqa: SLF001
+        # aiomqtt does not offer it; pyproject.toml pins the versions that have this client
+        self._connection.client._client.ack(message.native.mid, message.native.qos)  # noqa: SLF001
 
     async def end(self) -> None:
         """See `Source`; the session that remains has no messages."""
@@ -112,19 +106,13 @@ class MqttSource:
         await self._connection.close()
 
 
-async def subscribe(target: Target, name: str, authentication: Policy | None, context: Context) -> MqttSource:
+async def subscribe(target: Target, name: str, context: Context) -> MqttSource:
     """Subscribe to the topic, in the session of the client `name`."""
     topic = _topic(target, wildcards=True)
-    credentials = await Credentials.of(authentication, context)
-    connection = await _open(target, credentials, context, name)
-    try:
+    connection = await _open(target, await Credentials.of(target.authentication, context), context, name)
+    async with closed_on_error(connection.close):
         await connection.client.subscribe(topic, qos=min(1, _quality(target)), timeout=time_left(context))
-    except BaseException as problem:
-        await connection.close()
-        if isinstance(problem, aiomqtt.MqttError):
-            raise _fault_of(target, problem) from None
-        raise
-    return MqttSource(connection, target, topic)
+    return MqttSource(connection, topic)
 
 
 def _topic(target: Target, *, wildcards: bool) -> str:
@@ -136,7 +124,7 @@ def _topic(target: Target, *, wildcards: bool) -> str:
 
 
 def _quality(target: Target) -> int:
-    quality = target.binding("mqtt", "mqtt5", "mqtts", "secure-mqtt").get("qos", 1)
+    quality = target.binding.get("qos", 1)
     if isinstance(quality, bool) or quality not in (0, 1, 2):
         raise document_fault("the binding qos is not within 0 to 2")
     return int(quality)
@@ -173,12 +161,10 @@ async def _open(target: Target, credentials: Credentials | None, context: Contex
         client._client.manual_ack_set(True)  # noqa: SLF001 - see `MqttSource.acknowledge`
     try:
         await client.__aenter__()
-    except BaseException as problem:
+    except BaseException:
         client._client._sock_close()  # noqa: SLF001 - aiomqtt leaves it open to a server that says nothing
-        if isinstance(problem, aiomqtt.MqttError):
-            raise _fault_of(target, problem) from None
         raise
-    return MqttConnection(client, is_v5=is_v5)
+    return MqttConnection(client, is_v5)
 
 
 def _bound_packets(client: Any) -> None:
@@ -194,6 +180,6 @@ def _bound_packets(client: Any) -> None:
     client._sock_recv = receive  # noqa: SLF001
 
 
-def _fault_of(target: Target, problem: aiomqtt.MqttError) -> TaskFault:
+def fault_of(target: Target, problem: aiomqtt.MqttError) -> TaskFault:
     code = getattr(problem, "rc", None)
     return exchange_fault(target, problem, refused=getattr(code, "value", code) in _CREDENTIALS)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+import attrs
 import nats.errors
 import nats.js.errors
 from cachetools import TTLCache
@@ -22,11 +23,11 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.protocol.parser import Parser
 from typing_extensions import override
 
-from runner.authentication.policy import Policy
 from runner.components.asyncapi.connections import (
     MAX_RECEIVED_BYTES,
     Credentials,
     Target,
+    closed_on_error,
     exchange_fault,
     pooled,
     time_left,
@@ -38,6 +39,7 @@ from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.outbound.bound_client import IDEMPOTENCY_KEY
 from runner.outbound.dns import NamedTls, dial
 
+ERRORS: Final = (nats.errors.Error, OSError)
 MESSAGE_ID: Final = "Nats-Msg-Id"
 _SUBJECT: Final = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 _LINE_BREAK: Final = re.compile(r"[\r\n\0]")
@@ -61,12 +63,12 @@ class _Parser(Parser):
             raise nats.errors.ProtocolError
 
 
+@attrs.define(eq=False, repr=False)
 class NatsConnection:
     """A connection, which never reconnects by itself."""
 
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self._streams: TTLCache[str, str] = TTLCache(_KEPT_SUBJECTS, _KEPT_SECONDS)
+    client: Client
+    _streams: TTLCache[str, str] = attrs.field(init=False, factory=lambda: TTLCache(_KEPT_SUBJECTS, _KEPT_SECONDS))
 
     async def close(self) -> None:
         await self.client.close()
@@ -85,91 +87,79 @@ class NatsConnection:
         return self._streams[subject]
 
 
-async def publish(
-    target: Target, message: OutboundMessage, authentication: Policy | None, context: Context
-) -> dict[str, Any] | None:
+async def publish(target: Target, message: OutboundMessage, context: Context) -> dict[str, Any] | None:
     """Publish a message; returns `{stream, sequence, duplicate}` if a stream stores it."""
     subject = target.address
     if not _SUBJECT.fullmatch(subject):
         raise document_fault(f"{subject!r} is not a subject of NATS that can be published to")
     headers = _headers(message)
-    try:
-        async with pooled(target, authentication, context, _open) as connection:
-            if not await connection.stream_of(subject):
-                await connection.client.publish(subject, message.payload, headers=headers)
-                await connection.client.flush()
-                return None
-            stored = await connection.client.jetstream().publish(
-                subject, message.payload, headers=headers, timeout=time_left(context)
-            )
-            return {"stream": stored.stream, "sequence": stored.seq, "duplicate": bool(stored.duplicate)}
-    except nats.errors.Error as problem:
-        raise nats_fault(target, problem) from None
+    async with pooled(target, context, _open) as connection:
+        if not await connection.stream_of(subject):
+            await connection.client.publish(subject, message.payload, headers=headers)
+            await connection.client.flush()
+            return None
+        stored = await connection.client.jetstream().publish(
+            subject, message.payload, headers=headers, timeout=time_left(context)
+        )
+        return {"stream": stored.stream, "sequence": stored.seq, "duplicate": bool(stored.duplicate)}
 
 
+@attrs.define(eq=False, repr=False)
 class NatsSource:
     """A subscription: a durable consumer of a stream, or without a stream what is published meanwhile."""
 
-    def __init__(self, connection: NatsConnection, subscription: Any, target: Target, stream: str, name: str) -> None:
-        self._connection = connection
-        self._subscription = subscription
-        self._target = target
-        self._stored = bool(stream)
-        self._consumer = (stream, name)
-        self._held: dict[int, Any] = {}
+    _connection: NatsConnection
+    _subscription: Any
+    _stream: str
+    _name: str
+    _held: Any = attrs.field(init=False, default=None)  # the message that is not acknowledged, if a stream stores it
 
     async def receive(self) -> InboundMessage:
-        try:
-            message = await self._next()
-        except nats.errors.Error as problem:
-            raise nats_fault(self._target, problem) from None
+        message = await self._next()
         headers = dict(message.headers or {})
         identity = None
-        if self._stored:
-            place = message.metadata
+        if self._stream:
+            self._held, place = message, message.metadata
             identity = {"stream": place.stream, "sequence": place.sequence.stream}
-        received = InboundMessage(message.data, headers, headers.get("Content-Type", ""), identity, is_repeated=True)
-        self._held[id(received)] = message
-        return received
+        content_type = headers.get("Content-Type", "")
+        return InboundMessage(message.data, headers, content_type, identity, is_repeated=True, native=message)
 
     async def _next(self) -> Any:
         while True:
             if self._connection.client.is_closed:
                 raise nats.errors.ConnectionClosedError
             with suppress(nats.errors.TimeoutError):
-                if not self._stored:
+                if not self._stream:
                     return await self._subscription.next_msg(_FETCH_SECONDS)
                 (message,) = await self._subscription.fetch(1, timeout=_FETCH_SECONDS)
                 return message
 
     async def acknowledge(self, message: InboundMessage) -> None:
-        held = self._held.pop(id(message), None)
-        if held is not None and self._stored:
-            try:
-                await held.ack_sync()
-            except nats.errors.Error as problem:
-                raise nats_fault(self._target, problem) from None
+        if self._stream:
+            self._held = None
+            await message.native.ack_sync()
 
     async def end(self) -> None:
-        if self._stored:
-            await self._connection.client.jetstream().delete_consumer(*self._consumer)
+        if self._stream:
+            await self._connection.client.jetstream().delete_consumer(self._stream, self._name)
 
     async def close(self) -> None:
         try:
-            for message in self._held.values() if self._stored else ():
-                await message.nak()  # it is sent again at once, rather than when nobody has acknowledged it for long
+            if self._held is not None:
+                # it is sent again at once, rather than when nobody has acknowledged it for long
+                await self._held.nak()
         finally:
             await self._connection.close()
 
 
-async def subscribe(target: Target, name: str, authentication: Policy | None, context: Context) -> NatsSource:
+async def subscribe(target: Target, name: str, context: Context) -> NatsSource:
     """Subscribe to the subject; if a stream stores it, with the durable consumer `name`, which begins now."""
     subject = target.address
     if not subject or any(character.isspace() for character in subject):
         raise document_fault(f"{subject!r} is not a subject of NATS")
-    queue = target.binding("nats").get("queue", "")
-    connection = await _open(target, await Credentials.of(authentication, context), context)
-    try:
+    queue = target.binding.get("queue", "")
+    connection = await _open(target, await Credentials.of(target.authentication, context), context)
+    async with closed_on_error(connection.close):
         stream = await connection.stream_of(subject)
         if stream:
             config = ConsumerConfig(
@@ -180,18 +170,10 @@ async def subscribe(target: Target, name: str, authentication: Policy | None, co
                 subject, durable=name, stream=stream, config=config, **_PENDING
             )
         else:
-            subscription = await connection.client.subscribe(
-                subject,
-                queue=queue if isinstance(queue, str) else "",
-                **_PENDING,
-            )
+            own = queue if isinstance(queue, str) else ""
+            subscription = await connection.client.subscribe(subject, queue=own, **_PENDING)
             await connection.client.flush()
-    except BaseException as problem:
-        await connection.close()
-        if isinstance(problem, nats.errors.Error):
-            raise nats_fault(target, problem) from None
-        raise
-    return NatsSource(connection, subscription, target, stream, name)
+    return NatsSource(connection, subscription, stream, name)
 
 
 def _headers(message: OutboundMessage) -> dict[str, str]:
@@ -231,14 +213,13 @@ async def _open(target: Target, credentials: Credentials | None, context: Contex
         )
     except BaseException as problem:
         await client.close()
-        if isinstance(problem, nats.errors.Error | OSError):
-            raise nats_fault(target, problems[0] if problems else problem) from None
+        if isinstance(problem, ERRORS):
+            raise fault_of(target, problems[0] if problems else problem) from None
         raise
     return NatsConnection(client)
 
 
-def nats_fault(target: Target, problem: Exception) -> TaskFault:
-    """Return the fault for an error of the library, without its message, which may hold anything."""
+def fault_of(target: Target, problem: Exception) -> TaskFault:
     if isinstance(problem, nats.errors.MaxPayloadError):
         return fault(Kind.CONFIGURATION, f"{target.endpoint} takes no message of this size")
     if isinstance(problem, TimeoutError):

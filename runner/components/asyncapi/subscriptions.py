@@ -12,7 +12,7 @@ import base64
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -24,21 +24,20 @@ from flowhook.payloads.content_type import is_json
 from flowhook.process.settings import RunnerSettings
 from flowhook.sharing import Principal, Seat, SharedLimit
 from flowhook.sharing.table import RunnerLimits
-from runner.components.asyncapi.connections import CLOSE_SECONDS
 from runner.components.asyncapi.documents import ChannelOperation
 from runner.components.asyncapi.messages import InboundMessage, encode_text, located
+from runner.components.connection_pool import CLOSE_SECONDS
 from runner.interpreter.errors import Kind, fault
 
 IDLE_SECONDS: Final = 60.0
 REPEAT_SECONDS: Final = 2.0  # how long a new session waits for a message that only has to be acknowledged
-_UNAVAILABLE: Final = 503
 
 
 class Source(Protocol):
-    """Where the messages of a session come from; an object of a protocol's module."""
+    """Where the messages of a session come from; an object of a protocol's module, which explains its errors."""
 
     async def receive(self) -> InboundMessage:
-        """Wait for a message; TaskFault (communication): the connection was lost. May be cancelled."""
+        """Wait for a message. May be cancelled."""
         ...
 
     async def acknowledge(self, message: InboundMessage) -> None:
@@ -54,15 +53,28 @@ class Source(Protocol):
         ...
 
 
+Explained = Callable[[], AbstractContextManager[None]]
+
+
 @dataclass(slots=True, eq=False)
 class _Session:
     source: Source
+    explained: Explained
     seat: Seat  # what it holds of the limit
     repeated: Any = None  # identity of the last message that the journal has; the broker may send it again
     is_acknowledged: bool = True  # whether that message is acknowledged, as far as is known
     held: InboundMessage | None = None  # message that was received and is not acknowledged
     nonce: str = ""  # names that message
     used_at: float = 0.0
+
+    async def receive(self) -> InboundMessage:
+        """Wait for a message; TaskFault (communication): the connection was lost."""
+        with self.explained():
+            return await self.source.receive()
+
+    async def acknowledge(self, message: InboundMessage) -> None:
+        with self.explained():
+            await self.source.acknowledge(message)
 
 
 class Subscriptions:
@@ -88,11 +100,13 @@ class Subscriptions:
         seconds: float,
         open_: Callable[[], Awaitable[Source]],
         *,
+        explained: Explained,
         release: bool,
     ) -> tuple[InboundMessage | None, dict[str, Any] | None]:
         """Acknowledge the `last` message, and return the next one with its token, which is JSON.
 
         Without a message within `seconds` both are None. With `release` the session ends. `open_` opens another one.
+        `explained` gives a context for what its library raises.
 
         Raises:
             TaskFault: the broker can't be reached, or there are too many sessions (communication).
@@ -101,7 +115,7 @@ class Subscriptions:
         if session is None:
             if release and last is None:
                 return None, None
-            session = await self._open(flow_id, last, open_)
+            session = await self._open(flow_id, last, open_, explained)
         try:
             received = await _next(session, last, 0.0 if release else seconds)
         except BaseException:
@@ -115,19 +129,20 @@ class Subscriptions:
             await self._put_back(name, session, release=release)
 
     async def _open(
-        self, flow_id: str, last: dict[str, Any] | None, open_: Callable[[], Awaitable[Source]]
+        self, flow_id: str, last: dict[str, Any] | None, open_: Callable[[], Awaitable[Source]], explained: Explained
     ) -> _Session:
         try:
             seat = self._limit.acquire(Principal("flow", flow_id))
         except FlowhookError as problem:
-            raise fault(Kind.COMMUNICATION, f"asyncapi: {problem.message}", status=_UNAVAILABLE) from None
+            raise fault(Kind.COMMUNICATION, f"asyncapi: {problem.message}", status=503) from None
         try:
-            source = await open_()
+            with explained():
+                source = await open_()
         except BaseException:
             seat.release()
             raise
         repeated = None if last is None else last["identity"]
-        return _Session(source, seat, repeated, is_acknowledged=repeated is None)
+        return _Session(source, explained, seat, repeated, is_acknowledged=repeated is None)
 
     async def _put_back(self, name: str, session: _Session, *, release: bool) -> None:
         if release or name in self._sessions:
@@ -154,16 +169,16 @@ async def _next(
     session: _Session, last: dict[str, Any] | None, seconds: float
 ) -> tuple[InboundMessage | None, dict[str, Any] | None]:
     if session.held is not None and last is not None and session.nonce == last["nonce"]:
-        await session.source.acknowledge(session.held)
+        await session.acknowledge(session.held)
         session.repeated, session.held, session.is_acknowledged = session.held.identity, None, True
     if not seconds and session.is_acknowledged:
         return None, None
     try:
         async with asyncio.timeout(seconds or REPEAT_SECONDS):
             while session.held is None:
-                message = await session.source.receive()
+                message = await session.receive()
                 if message.is_repeated and message.identity is not None and message.identity == session.repeated:
-                    await session.source.acknowledge(message)
+                    await session.acknowledge(message)
                     session.is_acknowledged = True
                     if not seconds:
                         return None, None

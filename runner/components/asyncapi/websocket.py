@@ -11,9 +11,9 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 import aiohttp
+import attrs
 
 from flowhook.payloads.content_type import is_json
-from runner.authentication.policy import Policy
 from runner.components.asyncapi.connections import Target
 from runner.components.asyncapi.http import url_of
 from runner.components.asyncapi.messages import InboundMessage, OutboundMessage
@@ -21,26 +21,24 @@ from runner.components.base import Context
 from runner.interpreter.errors import Kind, fault
 from runner.outbound.bound_client import IDEMPOTENCY_KEY
 
-_UNAVAILABLE = 503
 
-
-async def publish(target: Target, message: OutboundMessage, authentication: Policy | None, context: Context) -> None:
+async def publish(target: Target, message: OutboundMessage, context: Context) -> None:
     """Connect, send one message, and close the connection."""
     headers = {IDEMPOTENCY_KEY: message.key, **message.headers}
-    async with context.http.websocket(_url(target), headers=headers, authentication=authentication) as socket:
+    async with context.http.websocket(url_of(target), headers=headers, authentication=target.authentication) as socket:
         if is_json(message.content_type) or message.content_type.startswith("text/"):
             await socket.send_str(message.payload.decode())
         else:
             await socket.send_bytes(message.payload)
 
 
+@attrs.define(eq=False, repr=False)
 class WebSocketSource:
     """A connection that messages come over."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse, stack: AsyncExitStack, target: Target) -> None:
-        self._socket = socket
-        self._stack = stack
-        self._target = target
+    _socket: aiohttp.ClientWebSocketResponse
+    _stack: AsyncExitStack
+    _target: Target
 
     async def receive(self) -> InboundMessage:
         message = await self._socket.receive()
@@ -49,7 +47,7 @@ class WebSocketSource:
                 return InboundMessage(str(message.data).encode(), {})
             case aiohttp.WSMsgType.BINARY:
                 return InboundMessage(bytes(message.data), {})
-        raise fault(Kind.COMMUNICATION, f"{self._target.endpoint}: the connection was lost", status=_UNAVAILABLE)
+        raise fault(Kind.COMMUNICATION, f"{self._target.endpoint}: the connection was lost", status=503)
 
     async def acknowledge(self, message: InboundMessage) -> None:
         """Do nothing: WebSocket has no acknowledgements."""
@@ -61,14 +59,9 @@ class WebSocketSource:
         await self._stack.aclose()
 
 
-async def subscribe(target: Target, name: str, authentication: Policy | None, context: Context) -> WebSocketSource:
+async def subscribe(target: Target, name: str, context: Context) -> WebSocketSource:
     """Connect; `name` is of no use."""
     del name
-    stack = AsyncExitStack()
-    client = context.http.without_key()
-    socket = await stack.enter_async_context(client.websocket(_url(target), headers={}, authentication=authentication))
-    return WebSocketSource(socket, stack, target)
-
-
-def _url(target: Target) -> str:
-    return url_of(target, "https" if target.endpoint.tls else "http")
+    client, stack = context.http.without_key(), AsyncExitStack()
+    connecting = client.websocket(url_of(target), headers={}, authentication=target.authentication)
+    return WebSocketSource(await stack.enter_async_context(connecting), stack, target)

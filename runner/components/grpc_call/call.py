@@ -23,7 +23,7 @@ from flowhook.document.models.calls import FULL_NAME, HOST, IDENTIFIER, GrpcArgu
 from flowhook.tracing.spans import SpanKind, Value
 from runner.authentication.policy import Policy
 from runner.components.base import Context, component
-from runner.components.grpc_call.channels import ChannelPool, target_of
+from runner.components.grpc_call.channels import pooled_channel, target_of
 from runner.components.grpc_call.schemas import GrpcMethod, Metadata, SchemaCache, ServiceSchema
 from runner.components.resource import Resource
 from runner.interpreter.errors import Kind, TaskFault, fault
@@ -136,7 +136,7 @@ async def _call(
     service = arguments.service
     target = target_of(service.host, service.port)
     metadata = () if shown is None else (("authorization", shown.value),)
-    async with context.shared.get(ChannelPool).use(target) as channel:
+    async with pooled_channel(target, context) as channel:
         if schema is None:
             schemas = context.shared.get(SchemaCache)
             schema = await schemas.reflected(channel, target, service.name, metadata, _left(context))

@@ -27,10 +27,9 @@ from flowhook.security.address_policy import AddressPolicy
 from flowhook.sharing import Principal, current_principal
 from flowhook.sharing.table import RunnerLimits
 from runner.components.asyncapi import connections
-from runner.components.asyncapi.documents import DescribedServer
 from runner.components.asyncapi.kafka import KafkaConnection
-from runner.components.asyncapi.messages import ServerAddress
 from runner.components.base import SharedResources
+from runner.components.connection_pool import ConnectionPool
 from runner.components.registry import components
 from runner.interpreter.effects import Perform
 from runner.interpreter.errors import TaskFault
@@ -334,12 +333,8 @@ async def test_a_flow_has_its_share_of_connections_and_takes_those_that_it_does_
         async def close(self):
             closed.append(self.name)
 
-    def target(name):
-        server = DescribedServer("main", "nats", "", "", {}, ())
-        return connections.Target(None, server, ServerAddress(name, 1, "", tls=False), "")
-
     small = RunnerLimits(connections=replace(RunnerLimits().connections, total=4))
-    pool = connections.ConnectionPool(RunnerSettings(), limits=small)
+    pool = ConnectionPool(RunnerSettings(), limits=small)
 
     @contextlib.asynccontextmanager
     async def used(flow, name):
@@ -347,16 +342,16 @@ async def test_a_flow_has_its_share_of_connections_and_takes_those_that_it_does_
             return Connection(name)
 
         current_principal.set(Principal("flow", flow))
-        async with pool.use(target(name), None, open_) as connection:
+        async with pool.use(name, open_) as connection:
             yield connection
 
     async with used("a", "one"), used("a", "two"):
-        with pytest.raises(TaskFault, match="too many connections to brokers of one flow") as refused:
+        with pytest.raises(TaskFault, match="too many connections to brokers and gRPC servers of one flow") as refused:
             await used("a", "three").__aenter__()
         assert kind(refused.value.error) == ("communication", 503)
         async with used("b", "four"):
             pass
-        with pytest.raises(TaskFault, match="too many connections to brokers of one flow"):
+        with pytest.raises(TaskFault, match="too many connections to brokers and gRPC servers of one flow"):
             await used("a", "three").__aenter__()
         assert closed == []  # that of another flow would not help
     async with used("a", "five"):

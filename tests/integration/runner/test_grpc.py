@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from dataclasses import replace
+from functools import partial
 
 import grpc
 import pytest
@@ -14,7 +16,8 @@ from support.patience import PATIENCE
 from support.pets import NAME, PROTO, pets_server
 
 from flowhook.process.settings import RunnerSettings
-from runner.components import TaskFault
+from flowhook.sharing.table import RunnerLimits
+from runner.components import TaskFault, connection_pool, testing
 from runner.components.grpc_call import call as calling
 from runner.components.grpc_call import channels, schemas
 
@@ -270,23 +273,26 @@ async def test_calls_share_a_schema_and_a_connection_until_the_server_goes_away(
 
 
 async def test_channels_are_bounded_closed_at_the_end_and_dialled_anew_after_a_while(pets, monkeypatch):
-    monkeypatch.setattr(channels, "MAX_CHANNELS", 1)
-    pool = channels.ChannelPool(RunnerSettings(allow_private_addresses=True))
-    async with pets_server() as others:
-        here, there = (channels.target_of("127.0.0.1", server.port) for server in (pets, others))
-        async with pool.use(here) as first:
+    small = RunnerLimits(connections=replace(RunnerLimits().connections, total=1))
+    monkeypatch.setattr(connection_pool, "RunnerLimits", lambda: small)
+    settings = RunnerSettings(allow_private_addresses=True)
+    async with pets_server() as others, testing.context(settings=settings) as context:
+        here, there = (
+            partial(channels.pooled_channel, channels.target_of("127.0.0.1", server.port), context)
+            for server in (pets, others)
+        )
+        async with here() as first:
             with pytest.raises(TaskFault) as caught:
-                async with pool.use(there):
+                async with there():
                     pass
         assert caught.value.error.status == 503
-        async with pool.use(there) as second:
+        async with there() as second:
             assert first.get_state() is grpc.ChannelConnectivity.SHUTDOWN
-        monkeypatch.setattr(channels, "MAX_AGE_SECONDS", 0.0)
-        async with pool.use(there) as third:
+        monkeypatch.setattr(connection_pool, "MAX_AGE_SECONDS", 0.0)
+        async with there() as third:
             assert second.get_state() is grpc.ChannelConnectivity.SHUTDOWN
             assert third.get_state() is grpc.ChannelConnectivity.IDLE
-        await pool.close()
-        assert third.get_state() is grpc.ChannelConnectivity.SHUTDOWN
+    assert third.get_state() is grpc.ChannelConnectivity.SHUTDOWN
 
 
 async def test_tls_checks_the_name_that_the_flow_gives(call, tmp_path, monkeypatch):

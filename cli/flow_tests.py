@@ -16,6 +16,7 @@ from flowhook.json import verbatim
 from flowhook.model import Reply
 from flowhook.model.error_types import Kind
 from flowhook.payloads.content_type import is_json
+from flowhook.wire import convert
 from operations.comparison import find_differences
 from runner import ipc
 from runner.interpreter.errors import error
@@ -158,20 +159,20 @@ async def run_test(document: FlowDocument, content: bytes, settings: RunnerSetti
         return [f"not a test: it is not JSON: {problem}"]
     except typer.BadParameter as problem:
         return [f"not a test: {problem.message.removeprefix('--')}"]
-    replies: list[Reply] = []
-    mocked: list[ipc.CallMocked] = []
-    ended = await run_document(
-        document,
-        start,
+    order = ipc.RunDocument(
         settings,
+        orjson.dumps(document.definition),
+        convert.event_to_bytes(start),
         secrets_of(document.workflow.use.secrets, {name: value.encode() for name, value in test.secrets.items()}),
-        on_reply=replies.append,
         events=events,
         skip_waits=True,
         mocks=None if test.calls is None else [call.as_mock() for call in test.calls],
-        on_mocked=mocked.append,
         stops_waiting=bool(test.waiting),
     )
+    said: list[ipc.Message] = []
+    ended = await run_document(order, said.append)
+    replies = [each.reply for each in said if isinstance(each, ipc.ReplySent)]
+    mocked = [each for each in said if isinstance(each, ipc.CallMocked)]
     if ended.unanswered:
         return [ended.unanswered]
     return [

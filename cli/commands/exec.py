@@ -9,7 +9,6 @@ import asyncio
 import itertools
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -23,7 +22,7 @@ from cli.options import Json, read_content, read_file, read_settings, split_pair
 if TYPE_CHECKING:
     from flowhook.document.loader import FlowDocument
     from flowhook.model import Reply
-    from runner.ipc import ProvidedEvent, WaitStarted
+    from runner.ipc import Message, ProvidedEvent, WaitStarted
 
 JSON: Final = "application/json"
 MAX_WAITS: Final = 50  # maximum number of waits that are printed for one run; a loop may have any number
@@ -91,6 +90,8 @@ def command(
     from flowhook.document.diagnostics.lint import located_warnings
     from flowhook.errors import NotFoundError
     from flowhook.process.settings import RunnerSettings
+    from flowhook.wire import convert
+    from runner.ipc import RunDocument
     from runner.local_run import run_document
 
     request = SentRequest(
@@ -120,22 +121,18 @@ def command(
         if not any(until in (task.name, task.pointer) for task in tasks):
             names = dict.fromkeys(task.name for task in tasks)
             raise typer.BadParameter(f"--until: there is no task {until}; there are {', '.join(names)}")
-    result = asyncio.run(
-        run_document(
-            document,
-            start,
-            settings,
-            secrets_of(document.workflow.use.secrets, given),
-            trace=partial(_print_task, json=json) if trace else None,
-            until=until,
-            on_reply=_print_reply,
-            events=events,
-            skip_waits=skip_waits,
-            on_wait=_wait_printer(
-                json=json, tells_of_retries="retry" not in (document.definition.get("execution") or {})
-            ),
-        )
+    order = RunDocument(
+        settings,
+        orjson.dumps(document.definition),
+        convert.event_to_bytes(start),
+        secrets_of(document.workflow.use.secrets, given),
+        trace=trace,
+        until=until,
+        events=events,
+        skip_waits=skip_waits,
     )
+    tells_of_retries = "retry" not in (document.definition.get("execution") or {})
+    result = asyncio.run(run_document(order, _printer(json=json, tells_of_retries=tells_of_retries)))
     if result.error is not None:
         sys.stderr.buffer.write(orjson.dumps(result.error.as_dict(document.execution.error_types)) + b"\n")
         raise typer.Exit(1)
@@ -143,6 +140,24 @@ def command(
         raise NotFoundError(f"the flow ended without coming to {until}", reason="TASK_NOT_REACHED")
     output = orjson.loads(result.output or b"null")
     print_json(output) if json else print(to_json(output, indent=True).decode())
+
+
+def _printer(*, json: bool, tells_of_retries: bool) -> Callable[[Message], None]:
+    """Return what prints a message about the run; see `_wait_printer`."""
+    from runner import ipc
+
+    print_wait = _wait_printer(json=json, tells_of_retries=tells_of_retries)
+
+    def show(said: Message) -> None:
+        match said:
+            case ipc.TaskTraced(entry=entry):
+                _print_task(entry, json=json)
+            case ipc.ReplySent(reply=reply):
+                _print_reply(reply)
+            case ipc.WaitStarted():
+                print_wait(said)
+
+    return show
 
 
 def _print_reply(reply: Reply) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import orjson
 
 from flowhook.model import Event, Reply
 from flowhook.process.settings import RunnerSettings
 from flowhook.v1 import envelope_pb2
+from flowhook.wire import convert
+from runner import ipc
 from runner.ipc import RunEnded
 from runner.local_run import run_document
 
@@ -80,10 +80,11 @@ async def test_a_reply_that_is_not_acknowledged_is_sent_again_on_the_next_stream
 
 
 async def test_a_document_that_runs_alone_reports_its_reply():
-    replies = []
-    document = SimpleNamespace(definition={"document": {}, "webhook": {}, "do": [ANSWER, AFTER]})
+    said = []
+    definition = orjson.dumps({"document": {}, "webhook": {}, "do": [ANSWER, AFTER]})
     event = Event("evt_1", "f", 1, None, "", "POST", "/hook/f", "", "application/json", (), b'{"order": "A-1"}')
-    result = await run_document(document, event, RunnerSettings(), {}, on_reply=replies.append)
+    order = ipc.RunDocument(RunnerSettings(), definition, convert.event_to_bytes(event), {})
+    result = await run_document(order, said.append)
     assert result == RunEnded(b'{"order":"A-1"}', None)
     headers = (("content-type", b"application/json"), ("x-id", b"evt_1"))
-    assert replies == [Reply(201, headers, b'{"order":"A-1"}')]
+    assert said == [ipc.ReplySent(Reply(201, headers, b'{"order":"A-1"}'))]

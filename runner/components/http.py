@@ -22,8 +22,7 @@ from runner.authentication.policy import Policy
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, fault
 from runner.interpreter.json_codec import encode
-from runner.outbound.http_client import Body
-from runner.outbound.http_response import HttpResponse, response_fault
+from runner.outbound.http_response import Body, HttpResponse, response_fault
 from runner.outbound.request_bodies import AttachmentBody, FormBody, FormPart, media_type
 
 Scalar = str | int | float | bool | None

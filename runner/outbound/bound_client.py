@@ -6,10 +6,10 @@ import asyncio
 import base64
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
 from multidict import CIMultiDict
@@ -19,18 +19,19 @@ from flowhook.document.models.webhook import RESERVED_HEADERS
 from flowhook.providers.scheme import TOKEN
 from flowhook.security.address_policy import POLICY, is_policy_error
 from flowhook.tracing.context import TRACEPARENT
-from runner.authentication.policy import Digest, Policy
+from runner.authentication.policy import Policy
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.outbound.call_trace import CURRENT, NOT_TRACED, Exchange
 from runner.outbound.destinations import NO_ANSWER, CallGate
 from runner.outbound.dns import refused_status
-from runner.outbound.http_client import Body, HttpClient
+from runner.outbound.http_client import HttpClient
 from runner.outbound.http_response import (
     MAX_INTERIM_RESPONSES,
+    Body,
+    HttpRequest,
     HttpResponse,
     TooManyResponsesError,
-    public_url,
     read_response,
     requested_delay,
 )
@@ -41,6 +42,9 @@ _LINE_BREAK: Final = re.compile(r"[\r\n\0]")
 _OK: Final = 200
 _SWITCHING_PROTOCOLS: Final = 101
 _UNAUTHORIZED: Final = 401
+
+Answer = TypeVar("Answer", HttpResponse, aiohttp.ClientResponse, aiohttp.ClientWebSocketResponse)
+Response = TypeVar("Response", HttpResponse, aiohttp.ClientResponse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,25 +100,14 @@ class BoundClient:
             TaskFault: the URL or a header is wrong (configuration), there is no response (communication) or none in
                 time (timeout); no token can be obtained (`authorization`).
         """
-        target = _checked(url, query)
-        fields = _checked_fields(headers or {})
+        request = self._request(method, url, headers or {}, body, query)
+        request.follow = follow_redirects
         if self._idempotency_key:
-            fields.setdefault(IDEMPOTENCY_KEY, self._idempotency_key)
+            request.headers.setdefault(IDEMPOTENCY_KEY, self._idempotency_key)
         if json is not None:
-            body = json_codec.encode(json)
-            fields.setdefault("Content-Type", "application/json")
-        if authentication is None or "Authorization" in fields:
-            return await self._send(method, target, fields, body, follow=follow_redirects)
-        if authentication.digest is not None:
-            account = authentication.digest
-            return await self._send(method, target, fields, body, follow=follow_redirects, account=account)
-        authorization = await self.authorization(authentication)
-        fields["Authorization"] = authorization.value
-        response = await self._send(method, target, fields.copy(), body, follow=follow_redirects)
-        if response.status != _UNAUTHORIZED or not authorization.cached:
-            return response
-        fields["Authorization"] = (await self.authorization(authentication, refused=authorization)).value
-        return await self._send(method, target, fields, body, follow=follow_redirects)
+            request.body = json_codec.encode(json)
+            request.headers.setdefault("Content-Type", "application/json")
+        return await self._authorized(request, authentication, self._send)
 
     @asynccontextmanager
     async def stream(
@@ -130,31 +123,11 @@ class BoundClient:
 
         Arguments and errors are those of `request`, but redirects are not followed.
         """
-        target, fields = _checked(url, None), _checked_fields(headers or {})
-        account = None if authentication is None else authentication.digest
-        authorization = None
-        if authentication is not None and account is None and "Authorization" not in fields:
-            authorization = await self.authorization(authentication)
-            fields["Authorization"] = authorization.value
-        response = await self._open(method, target, fields.copy(), body, account)
-        if response.status == _UNAUTHORIZED and authorization is not None and authorization.cached and authentication:
-            response.close()
-            fields["Authorization"] = (await self.authorization(authentication, refused=authorization)).value
-            response = await self._open(method, target, fields, body, account)
-        async with response:
-            self._answered(target, response.status, requested_delay(response.headers))
-            with self._explained(method, target, begins=False):
+        request = self._request(method, url, headers or {}, body)
+        async with await self._authorized(request, authentication, self._open) as response:
+            self._answered(request, response.status, requested_delay(response.headers))
+            with self._explained(request, begins=False):
                 yield response
-
-    async def _open(
-        self, method: str, url: URL, fields: CIMultiDict[str], body: Body, account: Digest | None
-    ) -> aiohttp.ClientResponse:
-        with self._traced(method, url, fields) as exchange, self._explained(method, url):
-            async with asyncio.timeout_at(self._deadline):
-                response = await self._client.open(method, url, fields, body, account)
-            exchange.set("http.response.status_code", response.status)
-            return response
-        raise AssertionError("unreachable")
 
     @asynccontextmanager
     async def websocket(
@@ -168,21 +141,17 @@ class BoundClient:
 
         Arguments and errors are those of `request`.
         """
-        target, fields = _checked(url, None), _checked_fields(headers)
-        if authentication is not None and "Authorization" not in fields:
-            fields["Authorization"] = (await self.authorization(authentication)).value
-        with self._traced("GET", target, fields) as exchange, self._explained("GET", target):
-            async with asyncio.timeout_at(self._deadline):
-                socket = await self._client.open_websocket(target, fields)
-            exchange.set("http.response.status_code", _SWITCHING_PROTOCOLS)
-        async with socket:
-            self._answered(target, _OK)
-            with self._explained("GET", target, begins=False):
+        request = self._request("GET", url, headers)
+        if authentication is not None and "Authorization" not in request.headers:
+            request.headers["Authorization"] = (await self.authorization(authentication)).value
+        async with await self._exchange(request, self._client.open_websocket) as socket:
+            self._answered(request, _OK)
+            with self._explained(request, begins=False):
                 yield socket
 
     async def read(self, response: aiohttp.ClientResponse) -> HttpResponse:
         """Read the body of a response of `stream`; TaskFault (communication): it is too large."""
-        return await read_response(response, response.url, hide_path=self._hide_path)
+        return await read_response(response, self._request(response.method, response.url, {}))
 
     async def authorization(self, policy: Policy, *, refused: Authorization | None = None) -> Authorization:
         """Return the Authorization value for a policy (not `digest`), for calls that aren't made by `request`.
@@ -219,54 +188,79 @@ class BoundClient:
         self, method: str, url: str, *, headers: dict[str, str], body: bytes | None = None
     ) -> HttpResponse:
         # without key and trace of the call: fetching a token is another effect, and its server has no part in the call
-        return await self._send(method, _checked(url, None), CIMultiDict(headers), body, is_traced=False)
+        return await self._send(self._request(method, url, headers, body), is_traced=False)
 
-    async def _send(
+    def _request(
         self,
         method: str,
-        url: URL,
-        fields: CIMultiDict[str],
-        body: Body,
-        *,
-        follow: bool = False,
-        account: Digest | None = None,
-        is_traced: bool = True,
-    ) -> HttpResponse:
-        traced = self._traced(method, url, fields) if is_traced else NOT_TRACED
-        with traced as exchange, self._explained(method, url):
-            async with asyncio.timeout_at(self._deadline):
-                response = await self._client.send(
-                    method, url, fields, body, follow=follow, hide_path=self._hide_path, account=account
-                )
-            exchange.set("http.response.status_code", response.status)
-        self._answered(url, response.status, response.retry_after_ms)
+        url: str | URL,
+        headers: Mapping[str, str],
+        body: Body = None,
+        query: Mapping[str, str | list[str]] | None = None,
+    ) -> HttpRequest:
+        return HttpRequest(method, _checked(url, query), _checked_fields(headers), body, hides_path=self._hide_path)
+
+    async def _authorized(
+        self, request: HttpRequest, policy: Policy | None, send: Callable[[HttpRequest], Awaitable[Response]]
+    ) -> Response:
+        """Send a request with the credentials of a policy, and once more if the server refuses a cached token."""
+        if policy is None or "Authorization" in request.headers:
+            return await send(request)
+        if policy.digest is not None:
+            return await send(replace(request, account=policy.digest))
+        authorization = await self.authorization(policy)
+        response = await send(request.with_headers(Authorization=authorization.value))
+        if response.status != _UNAUTHORIZED or not authorization.cached:
+            return response
+        if isinstance(response, aiohttp.ClientResponse):
+            response.close()
+        authorization = await self.authorization(policy, refused=authorization)
+        return await send(request.with_headers(Authorization=authorization.value))
+
+    async def _open(self, request: HttpRequest) -> aiohttp.ClientResponse:
+        return await self._exchange(request, self._client.open)
+
+    async def _send(self, request: HttpRequest, *, is_traced: bool = True) -> HttpResponse:
+        response = await self._exchange(request, self._client.send, is_traced=is_traced)
+        self._answered(request, response.status, response.retry_after_ms)
         return response
 
-    def _traced(self, method: str, url: URL, fields: CIMultiDict[str]) -> AbstractContextManager[Exchange]:
+    async def _exchange(
+        self, request: HttpRequest, perform: Callable[[HttpRequest], Awaitable[Answer]], *, is_traced: bool = True
+    ) -> Answer:
+        with self._traced(request) if is_traced else NOT_TRACED as exchange, self._explained(request):
+            async with asyncio.timeout_at(self._deadline):
+                answer = await perform(request)
+            status = _SWITCHING_PROTOCOLS if isinstance(answer, aiohttp.ClientWebSocketResponse) else answer.status
+            exchange.set("http.response.status_code", status)
+            return answer
+        raise AssertionError("unreachable")
+
+    def _traced(self, request: HttpRequest) -> AbstractContextManager[Exchange]:
         trace = CURRENT.get()
         if trace is not None:
-            return trace.http(method, url, fields, hide_path=self._hide_path)
-        if fields.get(TRACEPARENT) == "":  # see `CallTrace.http`
-            del fields[TRACEPARENT]
+            return trace.http(request)
+        if request.headers.get(TRACEPARENT) == "":  # see `CallTrace.http`
+            del request.headers[TRACEPARENT]
         return NOT_TRACED
 
-    def _answered(self, url: URL, status: int, retry_after_ms: int = 0) -> None:
+    def _answered(self, request: HttpRequest, status: int, retry_after_ms: int = 0) -> None:
         if self._gate is not None:
-            self._gate.answered(str(url.origin()), status, retry_after_ms)
+            self._gate.answered(str(request.url.origin()), status, retry_after_ms)
 
     @contextmanager
-    def _explained(self, method: str, url: URL, *, begins: bool = True) -> Iterator[None]:
+    def _explained(self, request: HttpRequest, *, begins: bool = True) -> Iterator[None]:
         """Raise what fails in a request as a `TaskFault`; if it `begins`, pass the gate."""
-        gate, origin = (self._gate, str(url.origin())) if self._gate is not None and begins else (None, "")
+        gate, origin = (self._gate, str(request.url.origin())) if self._gate is not None and begins else (None, "")
         if gate is not None:
             gate.enter(origin)
-        shown = public_url(url, hide_path=self._hide_path)
+        shown = f"{request.method} {request.shown_url()}"
         try:
             yield
         except TimeoutError:
             if gate is not None:
                 gate.failed(origin, NO_ANSWER)
-            raise fault(Kind.TIMEOUT, f"{method} {shown}: no response within the timeout") from None
+            raise fault(Kind.TIMEOUT, f"{shown}: no response within the timeout") from None
         except TaskFault:
             if gate is not None:
                 gate.answered(origin, _OK)  # the response is not acceptable, but there is one
@@ -279,8 +273,7 @@ class BoundClient:
                 gate is not None and isinstance(problem, aiohttp.ClientError | OSError) and not is_policy_error(problem)
             ):
                 gate.failed(origin, cause, sent=not isinstance(problem, aiohttp.ClientConnectorError))
-            detail = f"{method} {shown}: {cause}"
-            raise fault(Kind.COMMUNICATION, detail, status=refused_status(problem)) from None
+            raise fault(Kind.COMMUNICATION, f"{shown}: {cause}", status=refused_status(problem)) from None
 
 
 def _checked(url: str | URL, query: Mapping[str, str | list[str]] | None) -> URL:

@@ -9,20 +9,19 @@ Source: https://www.w3.org/TR/trace-context/; semantic conventions 1.44, "HTTP c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Final
 
 import attrs
-from yarl import URL
 
 from flowhook.tracing.context import TRACEPARENT, TRACESTATE, TraceContext
 from flowhook.tracing.spans import Span, SpanKind, Value, method_of, span_name_of
 from flowhook.tracing.tracer import SpanTracer
 from runner.interpreter.errors import Kind, TaskFault
 from runner.outbound.destinations import DestinationDown
-from runner.outbound.http_response import public_url
+from runner.outbound.http_response import HttpRequest
 
 _BAD_REQUEST: Final = 400
 _KINDS: Final = frozenset(Kind)
@@ -78,20 +77,21 @@ class CallTrace:
                 self._tracer.end(span, error)
 
     @contextmanager
-    def http(self, method: str, url: URL, fields: MutableMapping[str, str], *, hide_path: bool) -> Iterator[Exchange]:
-        """Trace an HTTP request, and add the context to its header fields; for `hide_path` see `public_url`."""
+    def http(self, request: HttpRequest) -> Iterator[Exchange]:
+        """Trace an HTTP request, and add the context to its header fields."""
+        fields = request.headers
         attributes: dict[str, Value] = {}
         if self._tracer is not None:
             attributes = {
-                "http.request.method": method_of(method),
-                "url.full": public_url(url, hide_path=hide_path),
-                "server.address": url.host or "",
-                "server.port": url.port or 0,
+                "http.request.method": method_of(request.method),
+                "url.full": request.shown_url(),
+                "server.address": request.url.host or "",
+                "server.port": request.url.port or 0,
             }
             if self._earlier + self._sent:
                 attributes["http.request.resend_count"] = self._earlier + self._sent
             self._sent += 1
-        with self.exchange(span_name_of(method), SpanKind.CLIENT, attributes) as exchange:
+        with self.exchange(span_name_of(request.method), SpanKind.CLIENT, attributes) as exchange:
             own = fields.get(TRACEPARENT)
             if own is None:
                 for name, value in exchange.headers.items():

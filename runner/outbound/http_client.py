@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import socket
 import time
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Final, Self
@@ -25,15 +26,12 @@ import flowhook
 from flowhook import limits
 from flowhook.security.address_policy import AddressPolicy, open_socket
 from runner.authentication import digest
-from runner.authentication.policy import Digest
 from runner.authentication.tokens import Tokens
 from runner.interpreter.errors import Kind, fault
 from runner.metrics import METRICS
 from runner.outbound.dns import lookup, numeric_host
-from runner.outbound.http_response import HttpResponse, LimitedConnector, is_harmless, public_url, read_response
-from runner.outbound.request_bodies import StreamedBody
+from runner.outbound.http_response import HttpRequest, HttpResponse, LimitedConnector, is_harmless, read_response
 
-Body = bytes | StreamedBody | None  # body of a request; a streamed body is read again for each attempt
 USER_AGENT: Final = f"flowhook/{flowhook.__version__}"
 MAX_CONNECTIONS: Final = 1024
 MAX_CONNECTIONS_PER_HOST: Final = 256
@@ -76,83 +74,69 @@ class HttpClient:
     async def __aexit__(self, *_exception: object) -> None:
         await self._session.close()
 
-    async def send(
-        self,
-        method: str,
-        url: URL,
-        headers: CIMultiDict[str],
-        body: Body,
-        *,
-        follow: bool,
-        hide_path: bool,
-        account: Digest | None = None,
-    ) -> HttpResponse:
-        """Send one request and read the response; used through `bound_client.BoundClient`, which sets the deadline.
-
-        `account` answers the challenges of the origin of `url`. `hide_path`: see `http_response.public_url`.
-        """
-        origin = url.origin()
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        """Send one request and read the response; used through `bound_client.BoundClient`, which sets the deadline."""
+        account, origin = request.account, request.url.origin()
         for _ in range(MAX_REDIRECTS + 1):
-            entitled = account if url.origin() == origin else None
-            async with await self.open(method, url, headers, body, entitled) as response:
+            async with await self.open(request) as response:
                 location = response.headers.get("Location")
-                if not (follow and response.status in _REDIRECTS and location):
-                    return await read_response(response, url, hide_path=hide_path)
-                target = url.join(URL(location))
+                if not (request.follow and response.status in _REDIRECTS and location):
+                    return await read_response(response, request)
+                answered, request = request, replace(request, url=request.url.join(URL(location)))
+                request.account = account if request.url.origin() == origin else None
                 # Source: RFC 9110, sections 15.4.2 to 15.4.4
-                if (response.status, method) in _BECOME_GET or (response.status == _SEE_OTHER and method != "HEAD"):
-                    method, body = "GET", None
-                    headers.popall("Content-Type", None)
-            if target.scheme not in _FOLLOWED.get(url.scheme, ()):
-                shown = public_url(url, hide_path=hide_path)
-                raise fault(Kind.COMMUNICATION, f"{shown} redirects to {target.scheme}:, which is not followed")
-            if target.origin() != url.origin():
-                headers = CIMultiDict((name, value) for name, value in headers.items() if is_harmless(name))
-            url = target
-        shown = public_url(url, hide_path=hide_path)
-        raise fault(Kind.COMMUNICATION, f"more than {MAX_REDIRECTS} redirects, the last one to {shown}")
+                becomes_get = response.status == _SEE_OTHER and request.method != "HEAD"
+                if becomes_get or (response.status, request.method) in _BECOME_GET:
+                    request.method, request.body = "GET", None
+                    request.headers.popall("Content-Type", None)
+            if request.url.scheme not in _FOLLOWED.get(answered.url.scheme, ()):
+                detail = f"{answered.shown_url()} redirects to {request.url.scheme}:, which is not followed"
+                raise fault(Kind.COMMUNICATION, detail)
+            if request.url.origin() != answered.url.origin():
+                harmless = ((name, value) for name, value in request.headers.items() if is_harmless(name))
+                request.headers = CIMultiDict(harmless)
+        detail = f"more than {MAX_REDIRECTS} redirects, the last one to {request.shown_url()}"
+        raise fault(Kind.COMMUNICATION, detail)
 
-    async def open(
-        self, method: str, url: URL, headers: CIMultiDict[str], body: Body, account: Digest | None
-    ) -> aiohttp.ClientResponse:
+    async def open(self, request: HttpRequest) -> aiohttp.ClientResponse:
         """Send one request, and repeat it once if the server challenges the account; the response body is unread."""
+        account = request.account
         if account is None:
-            return await self._request(method, url, headers, body)
-        origin = str(url.origin())
+            return await self._request(request)
+        origin, target = str(request.url.origin()), request.url.raw_path_qs
         for attempt in range(2):
-            value = self._challenges.authorization(origin, account, method=method, target=url.raw_path_qs)
-            with_account = headers if value is None else CIMultiDict(headers, Authorization=value)
-            response = await self._request(method, url, with_account, body)
+            value = self._challenges.authorization(origin, account, method=request.method, target=target)
+            response = await self._request(request if value is None else request.with_headers(Authorization=value))
             given = response.headers.getall("WWW-Authenticate", ())
             if response.status != _UNAUTHORIZED or attempt or not self._challenges.remember(origin, account, given):
                 return response
             response.close()
         raise AssertionError("unreachable")
 
-    async def open_websocket(self, url: URL, headers: CIMultiDict[str]) -> aiohttp.ClientWebSocketResponse:
+    async def open_websocket(self, request: HttpRequest) -> aiohttp.ClientWebSocketResponse:
         """Open a WebSocket connection; the caller closes it."""
         return await self._session.ws_connect(
-            url,
-            headers=headers,
+            request.url,
+            headers=request.headers,
             heartbeat=HEARTBEAT_SECONDS,
             max_msg_size=limits.MAX_RESULT_BYTES,
             timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
         )
 
-    async def _request(self, method: str, url: URL, headers: CIMultiDict[str], body: Body) -> aiohttp.ClientResponse:
+    async def _request(self, request: HttpRequest) -> aiohttp.ClientResponse:
         """Send one request and return its response, whose body is unread.
 
         A server may close a keep-alive connection at the moment it is reused. Then, and only then, the request is sent
         once more, over a new connection. If the receiver got both, it recognises the second one by the Idempotency-Key.
         """
-        began, host = time.monotonic(), url.raw_host or ""
+        began, host, body = time.monotonic(), request.url.raw_host or "", request.body
         for attempt in range(2):
             use = SimpleNamespace(reused_connection=False)
             try:
                 response = await self._session.request(
-                    method,
-                    url,
-                    headers=headers,
+                    request.method,
+                    request.url,
+                    headers=request.headers,
                     data=body if body is None or isinstance(body, bytes) else body.payload(),
                     skip_auto_headers=("Content-Type",) if body is None else (),
                     allow_redirects=False,

@@ -1,4 +1,4 @@
-"""HTTP responses of outbound calls, and the parts of response and request that errors and results may show.
+"""HTTP requests and responses of outbound calls, and the parts of them that errors and results may show.
 
 Limits the number of interim and unsolicited HTTP responses per connection; aiohttp has no such limit.
 
@@ -11,7 +11,7 @@ import asyncio
 import codecs
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -20,15 +20,18 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from flowhook import limits
 from flowhook.attach.limits import MAX_RETRY_AFTER_MS
 from flowhook.model import FailedResponse
+from runner.authentication.policy import Digest
 from runner.interpreter.errors import Kind, TaskFault, error, fault
 from runner.interpreter.redaction import Redactor
+from runner.outbound.request_bodies import StreamedBody
 
+Body = bytes | StreamedBody | None  # body of a request; a streamed body is read again for each attempt
 # interim responses (1xx) that a server may send for one request; up to one more than that may be queued unread
 MAX_INTERIM_RESPONSES: Final = 16
 
@@ -137,6 +140,25 @@ def to_delay_ms(seconds: float) -> int:
     return round(max(0.0, min(seconds * 1000, MAX_RETRY_AFTER_MS)))
 
 
+@dataclass(slots=True)
+class HttpRequest:
+    """A request to send, without credentials that the server has to ask for."""
+
+    method: str  # in upper case
+    url: URL
+    headers: CIMultiDict[str] = field(repr=False)
+    body: Body = field(default=None, repr=False)
+    hides_path: bool = False  # whether parts of the URL may be credentials, see `public_url`
+    follow: bool = False  # whether redirects are followed
+    account: Digest | None = field(default=None, repr=False)  # answers the challenges of the URL's origin
+
+    def with_headers(self, **added: str) -> HttpRequest:
+        return replace(self, headers=CIMultiDict(self.headers, **added))
+
+    def shown_url(self) -> str:
+        return public_url(self.url, hide_path=self.hides_path)
+
+
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
     """A server's response."""
@@ -152,46 +174,42 @@ class HttpResponse:
     credentials: tuple[str, ...] = field(default=(), repr=False)
 
 
-async def read_response(response: aiohttp.ClientResponse, url: URL, *, hide_path: bool) -> HttpResponse:
+async def read_response(response: aiohttp.ClientResponse, request: HttpRequest) -> HttpResponse:
     """Read the body of an aiohttp response and return the whole as an `HttpResponse`.
-
-    `hide_path`: parts of the requested `url` may be credentials, see `public_url`.
 
     Raises:
         TaskFault: the body is too large (communication).
     """
-    body = await _read_body(response, public_url(url, hide_path=hide_path))
+    body = await _read_body(response, request.shown_url())
     sent, reason = response.request_info.headers, response.reason or ""
-    return make_response(response.status, reason, response.headers, body, url=url, sent=sent, hide_path=hide_path)
+    return make_response(request, response.status, reason, response.headers, body, sent)
 
 
-def make_response(
+def make_response(  # noqa: PLR0917 - the parts of a response
+    request: HttpRequest,
     status: int,
     reason: str,
     headers: CIMultiDictProxy[str],
     body: bytes,
-    *,
-    url: URL,
-    sent: CIMultiDictProxy[str],
-    hide_path: bool,
+    sent: Mapping[str, str],
 ) -> HttpResponse:
-    """Return the response to a request to a URL with the headers `sent`; `hide_path`: see `public_url`."""
+    """Return the response to a request that was sent with the headers `sent`."""
     credentials: tuple[str, ...] = ()
     if status >= _ERRORS_FROM:
-        credentials = (*_credentials(sent), *(_parts(url) if hide_path else ()))
+        credentials = (*_credentials(sent), *(_parts(request.url) if request.hides_path else ()))
     return HttpResponse(
         status,
         reason,
         headers,
         body,
-        public_url(url, hide_path=hide_path),
+        request.shown_url(),
         {name.lower(): value for name, value in sent.items() if is_harmless(name)},
         requested_delay(headers),
         credentials,
     )
 
 
-def _credentials(headers: CIMultiDictProxy[str]) -> Iterator[str]:
+def _credentials(headers: Mapping[str, str]) -> Iterator[str]:
     for name, value in headers.items():
         if not is_harmless(name) and name.lower() not in _OF_THE_CLIENT:
             yield value

@@ -46,17 +46,6 @@ class Attachments(Protocol):
         ...
 
 
-class NoAttachments(Attachments):
-    """An empty set of attachments."""
-
-    @override
-    def find(self, handle: str) -> RequestAttachment:
-        raise _unknown(handle)
-
-
-NO_ATTACHMENTS: Final = NoAttachments()
-
-
 @attrs.define(eq=False, repr=False)
 class EventAttachments(Attachments):
     """The attachments of the events that an execution runs for."""
@@ -91,6 +80,9 @@ class EventAttachments(Attachments):
             return None
         found = attachments[index]
         return RequestAttachment(found.name, found.type, len(found.content), lambda: chunks(found.content))
+
+
+NO_ATTACHMENTS: Final = EventAttachments({}, raw=False)
 
 
 async def chunks(content: bytes) -> AsyncIterator[bytes]:

@@ -18,16 +18,14 @@ import attrs
 import orjson
 from multidict import CIMultiDict, CIMultiDictProxy
 from typing_extensions import override
-from yarl import URL
 
 from runner import ipc
-from runner.authentication.policy import Digest
 from runner.interpreter import json_codec
 from runner.interpreter.effects import RUN_WORKFLOW, EffectResult, Perform
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.redaction import Redactor
-from runner.outbound.http_client import Body, HttpClient
-from runner.outbound.http_response import HttpResponse, make_response, public_url
+from runner.outbound.http_client import HttpClient
+from runner.outbound.http_response import HttpRequest, HttpResponse, make_response
 
 # functions that do not use the HTTP client, or hold its responses open: the whole call is mocked
 _WITHOUT_HTTP: Final = frozenset(
@@ -99,33 +97,32 @@ class MockedCalls:
         self._ended[execution] = result
         return EffectResult(orjson.dumps({"execution": execution}))
 
-    def respond(self, method: str, url: URL, headers: CIMultiDict[str], body: Body, *, hide_path: bool) -> HttpResponse:
+    def respond(self, request: HttpRequest) -> HttpResponse:
         """Return the response to a request; TaskFault: the mock is an error."""
         sent: Any = None
-        if isinstance(body, bytes):
+        if isinstance(request.body, bytes):
             try:
-                sent = orjson.loads(body)
+                sent = orjson.loads(request.body)
             except orjson.JSONDecodeError:
-                sent = body.decode(errors="replace")
-        names = (f"{method} {url}", f"{method} {url.with_query(None)}")
+                sent = request.body.decode(errors="replace")
+        names = tuple(f"{request.method} {url}" for url in (request.url, request.url.with_query(None)))
         fitting = self._fitting(_CALL.get().instance, names)
         # the error of a task is that of its function, and no response
         responses = [each for each in fitting if not _is_result(self._mocks[each])]
         if not responses:
-            raise self.unanswered_request(method, url, hide_path=hide_path)
+            raise self.unanswered_request(request)
         mock = self._use(responses, sent)
         if mock.error is not None:
             raise TaskFault(mock.error)
         given = CIMultiDictProxy(CIMultiDict(mock.headers))
-        reason = _REASONS.get(mock.status, "")
-        sent_headers = CIMultiDictProxy(headers)
-        return make_response(mock.status, reason, given, mock.body, url=url, sent=sent_headers, hide_path=hide_path)
+        return make_response(request, mock.status, _REASONS.get(mock.status, ""), given, mock.body, request.headers)
 
-    def unanswered_request(self, method: str, url: URL, *, hide_path: bool) -> TaskFault:
+    def unanswered_request(self, request: HttpRequest) -> TaskFault:
         """Return what ends the function; `perform` then sees that it is because of the mocks."""
         call = _CALL.get()
-        name = f"{method} {public_url(url, hide_path=hide_path)}"
-        call.unanswered = _unanswered(name, call.instance, '"status": 200, "body": {}')
+        call.unanswered = _unanswered(
+            f"{request.method} {request.shown_url()}", call.instance, '"status": 200, "body": {}'
+        )
         return fault(Kind.CONFIGURATION, str(call.unanswered))
 
     def _fitting(self, instance: str, names: Sequence[str]) -> list[int]:
@@ -171,25 +168,13 @@ class MockedHttpClient(HttpClient):
     _mocks: MockedCalls
 
     @override
-    async def send(
-        self,
-        method: str,
-        url: URL,
-        headers: CIMultiDict[str],
-        body: Body,
-        *,
-        follow: bool,
-        hide_path: bool,
-        account: Digest | None = None,
-    ) -> HttpResponse:
-        return self._mocks.respond(method, url, headers, body, hide_path=hide_path)
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        return self._mocks.respond(request)
 
     @override
-    async def open(
-        self, method: str, url: URL, headers: CIMultiDict[str], body: Body, account: Digest | None
-    ) -> aiohttp.ClientResponse:
-        raise self._mocks.unanswered_request(method, url, hide_path=True)
+    async def open(self, request: HttpRequest) -> aiohttp.ClientResponse:
+        raise self._mocks.unanswered_request(request)
 
     @override
-    async def open_websocket(self, url: URL, headers: CIMultiDict[str]) -> aiohttp.ClientWebSocketResponse:
-        raise self._mocks.unanswered_request("GET", url, hide_path=True)
+    async def open_websocket(self, request: HttpRequest) -> aiohttp.ClientWebSocketResponse:
+        raise self._mocks.unanswered_request(request)

@@ -5,9 +5,9 @@ The functions, for `flowhook.sandbox`, refuse with an `InvalidError` what raises
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -23,7 +23,6 @@ from runner.interpreter.errors import TaskFault
 SCHEMA_CACHE: Final = 64
 
 _programs: Final = JqProgramCache()
-_schemas: Final[OrderedDict[bytes, Callable[[Any], str | None]]] = OrderedDict()
 
 
 def first_result(program: bytes, text: bytes) -> Iterator[bytes]:
@@ -37,14 +36,14 @@ def first_result(program: bytes, text: bytes) -> Iterator[bytes]:
 def first_violation(schema: bytes, data: bytes) -> Iterator[bytes]:
     """Yield where data first violates a JSON Schema, if it does; both are JSON."""
     with _refusing():
-        compiled = _schemas.get(schema)
-        if compiled is None:
-            compiled = _schemas[schema] = schemas.first_violation(orjson.loads(schema))
-            if len(_schemas) > SCHEMA_CACHE:
-                _schemas.popitem(last=False)
-        result = compiled(orjson.loads(data))
+        result = _compiled(schema)(orjson.loads(data))
     if result is not None:
         yield result.encode()
+
+
+@lru_cache(SCHEMA_CACHE)
+def _compiled(schema: bytes) -> Callable[[Any], str | None]:
+    return schemas.first_violation(orjson.loads(schema))
 
 
 def event_input(event: bytes, options: bytes, *contents: bytes) -> Iterator[bytes]:

@@ -21,7 +21,6 @@ from flowhook.model.execution_trace import (
     MAX_BYTES,
     MAX_TASKS,
     MAX_VALUE_BYTES,
-    TaskOutcome,
     TracedRequest,
     TracedTask,
     TracedValue,
@@ -32,7 +31,6 @@ from runner.interpreter.effects import EMIT, RUN_WORKFLOW, Perform, idempotency_
 from runner.interpreter.errors import TaskFault
 from runner.interpreter.fibers import PendingRequest
 from runner.interpreter.journal import holds_time, time_of
-from runner.interpreter.nodes import Node
 from runner.interpreter.requests import AwaitCompletion, ExternalRequest, GivenOutput, Listen, Now, Sleep, WithTimeout
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.tracing import Observation, TaskStart
@@ -150,18 +148,14 @@ class TraceLimitError(Exception):
 
 @dataclass(slots=True)
 class _Task:
-    node: Node
-    number: int
-    key: str
+    """A task run, whose tries and requests are added in the end."""
+
+    traced: TracedTask
     scope: ExpressionScope
-    context_before: int
-    context_after: int | None = None
-    outcome: TaskOutcome = "unfinished"
-    input: int | None = None
-    output: int | None = None
-    then: str = ""
-    error: WorkflowError | None = None
     requests: list[TracedRequest] = field(default_factory=list)
+
+    def update(self, **changes: Any) -> None:
+        self.traced = replace(self.traced, **changes)
 
 
 class TraceRecorder:
@@ -181,26 +175,42 @@ class TraceRecorder:
         """Record a task; `TraceLimitError` if there are too many, or they took too long."""
         if len(self._tasks) >= MAX_TASKS or time.process_time() > self._ends_at:
             raise TraceLimitError
-        task = _Task(started.node, started.number, started.key, started.scope, self._values.add(started.context))
+        definition = started.node.definition
+        own = {key: value for key, value in definition.items() if key not in _BLOCKS or isinstance(value, str)}
+        traced = TracedTask(
+            number=started.number,
+            task=started.key,
+            name=started.node.name,
+            kind=kind_of(definition) or "",
+            outcome="unfinished",
+            input=0,
+            output=None,
+            context_before=self._values.add(started.context),
+            context_after=None,
+            then="",
+            tries=0,
+            error=None,
+            requests=(),
+            reads_secrets=mentions_secrets(own),
+        )
+        task = _Task(traced, started.scope)
         self._tasks.append(task)
-        self._open[task.number] = self._latest[task.key] = task
+        self._open[started.number] = self._latest[started.key] = task
 
     def task_ended(self, seen: Observation) -> None:
         task = self._open.pop(seen.number)
-        task.input = self._values.add(seen.input)
-        task.context_after = self._values.add(seen.context)
-        task.then = seen.then
+        values = self._values
+        task.update(input=values.add(seen.input), context_after=values.add(seen.context), then=seen.then)
         if seen.error is not None:
-            task.outcome, task.error = "faulted", self.traced_error(seen.error)
+            task.update(outcome="faulted", error=self.traced_error(seen.error))
         else:
-            task.outcome = "skipped" if seen.skipped else "completed"
-            task.output = self._values.add(seen.output)
+            task.update(outcome="skipped" if seen.skipped else "completed", output=values.add(seen.output))
 
     def task_cancelled(self, number: int) -> None:
         """Record that a task was cancelled, by a timeout or because another branch ended the fork."""
         task = self._open.pop(number, None)
         if task is not None:
-            task.outcome, task.input = "cancelled", self._input_of(task)
+            task.update(outcome="cancelled", input=self._input_of(task))
 
     def request_answered(self, request: ExternalRequest, entry: JournalEntry) -> None:
         """Record the answer to a request, or the deadline of a wait."""
@@ -232,11 +242,11 @@ class TraceRecorder:
             if task is not None and not any(known.key == key and not known.answered for known in task.requests):
                 task.requests.append(replace(self._request(each.request), until_ms=each.until_ms))
         for task in self._open.values():
-            task.input = self._input_of(task)
-            if ended:
-                task.outcome = "cancelled"
+            task.update(input=self._input_of(task), outcome="cancelled" if ended else "unfinished")
         self._open.clear()  # what is given up from now on was not cancelled
-        return tuple(map(_traced, self._tasks))
+        return tuple(
+            replace(task.traced, tries=task.scope.tries, requests=tuple(task.requests)) for task in self._tasks
+        )
 
     def traced_error(self, error: WorkflowError) -> WorkflowError:
         texts = (error.type, error.title, error.instance, error.detail[:_MAX_DETAIL])
@@ -304,24 +314,3 @@ def _execution_of(request: ExternalRequest, entry: JournalEntry) -> str:
         return ""
     found = started.get("execution") if isinstance(started, dict) else None
     return found if isinstance(found, str) else ""
-
-
-def _traced(task: _Task) -> TracedTask:
-    definition = task.node.definition
-    own = {key: value for key, value in definition.items() if key not in _BLOCKS or isinstance(value, str)}
-    return TracedTask(
-        number=task.number,
-        task=task.key,
-        name=task.node.name,
-        kind=kind_of(definition) or "",
-        outcome=task.outcome,
-        input=task.input or 0,
-        output=task.output,
-        context_before=task.context_before,
-        context_after=task.context_after,
-        then=task.then,
-        tries=task.scope.tries,
-        error=task.error,
-        requests=tuple(task.requests),
-        reads_secrets=mentions_secrets(own),
-    )

@@ -10,8 +10,8 @@ next child.
   separate process, for flows whose expressions are slow.
 - `session`: the runner's half of the Attach protocol, pure as well.
 - `components`: the functions that a `call` may name. `component_names` lists them without importing them.
-- `outbound`: the HTTP client that components share, with its address policy. `authentication`: credentials of calls.
-  `processes`: the processes that `run` tasks start.
+- `outbound`: the HTTP client that components share, with its address policy and the credentials of calls. `processes`:
+  the processes that `run` tasks start.
 - `local_run`: runs one document on this machine, without a cluster. `ipc`: messages between parent and child.
 
 Must not live here: storage, HTTP towards senders, code of the other three processes.

@@ -3,8 +3,8 @@
 The runner implements it. No part of Flowhook imports this package, so the kernel stays without the runner.
 """
 
-from runner.authentication.policy import Policy
 from runner.components import ClosableResource, Component, Context, Kind, TaskFault, component, fault
+from runner.outbound.policies import Policy
 from runner.outbound.request_bodies import AttachmentBody
 
 __all__ = [

@@ -18,11 +18,11 @@ from yarl import URL
 from flowhook import limits
 from flowhook.document.models.calls import FetchedEndpoint, HttpArguments, MultipartField
 from flowhook.payloads.content_type import is_json
-from runner.authentication.policy import Policy
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, fault
 from runner.interpreter.json_codec import encode
 from runner.outbound.http_response import Body, HttpResponse, response_fault
+from runner.outbound.policies import Policy
 from runner.outbound.request_bodies import AttachmentBody, FormBody, FormPart, media_type
 
 Scalar = str | int | float | bool | None

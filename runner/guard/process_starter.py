@@ -52,7 +52,8 @@ class InterpreterStarter(ProcessStarter):
     @override
     async def start(self, control_fd: int, record_fd: int) -> SpawnedProcess:
         descriptors = (control_fd, record_fd)
-        return spawn(python_command("runner.worker", *descriptors), descriptors=descriptors, environment=_environment())
+        command = python_command("runner.worker.process", *descriptors)
+        return spawn(command, descriptors=descriptors, environment=_environment())
 
 
 def _environment() -> dict[str, str]:

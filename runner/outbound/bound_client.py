@@ -19,7 +19,6 @@ from flowhook.document.models.webhook import RESERVED_HEADERS
 from flowhook.providers.scheme import TOKEN
 from flowhook.security.address_policy import POLICY, is_policy_error
 from flowhook.tracing.context import TRACEPARENT
-from runner.authentication.policy import Policy
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.outbound.call_trace import CURRENT, NOT_TRACED, Exchange
@@ -35,6 +34,7 @@ from runner.outbound.http_response import (
     read_response,
     requested_delay,
 )
+from runner.outbound.policies import Policy
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 

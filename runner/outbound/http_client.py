@@ -25,12 +25,12 @@ from yarl import URL
 import flowhook
 from flowhook import limits
 from flowhook.security.address_policy import AddressPolicy, open_socket
-from runner.authentication import digest
-from runner.authentication.tokens import Tokens
 from runner.interpreter.errors import Kind, fault
 from runner.metrics import METRICS
+from runner.outbound import digest
 from runner.outbound.dns import lookup, numeric_host
 from runner.outbound.http_response import HttpRequest, HttpResponse, LimitedConnector, is_harmless, read_response
+from runner.outbound.tokens import Tokens
 
 USER_AGENT: Final = f"flowhook/{flowhook.__version__}"
 MAX_CONNECTIONS: Final = 1024

@@ -26,9 +26,9 @@ from yarl import URL
 from flowhook import limits
 from flowhook.attach.limits import MAX_RETRY_AFTER_MS
 from flowhook.model import FailedResponse
-from runner.authentication.policy import Digest
 from runner.interpreter.errors import Kind, TaskFault, error, fault
 from runner.interpreter.redaction import Redactor
+from runner.outbound.policies import Digest
 from runner.outbound.request_bodies import StreamedBody
 
 Body = bytes | StreamedBody | None  # body of a request; a streamed body is read again for each attempt

@@ -1,6 +1,6 @@
 """The child process: attaches to the router and executes flows.
 
-- `process`: runs the child, started by `__main__` or forked by `fork_server`; `app`: its composition root.
+- `process`: runs the child, started by itself or forked by `fork_server`; `app`: its composition root.
 - `attach_client`: maintains the Attach stream.
 - `execution_driver`: drives the interpreter; `quarantine_driver`: drives it for flows whose expressions are evaluated
   in separate processes. `effect_calls`: the calls in flight; `effect_executor`: performs one.

@@ -1,4 +1,7 @@
-"""Prepares a started or forked process and runs the child in it."""
+"""Prepares a started or forked process and runs the child in it.
+
+The parent starts it as `python -I -m runner.worker.process CONTROL_FD RECORD_FD`, or has `fork_server` fork it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 
 from flowhook.process import kernel
@@ -53,3 +57,8 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    prepare()
+    run(int(sys.argv[1]), int(sys.argv[2]))

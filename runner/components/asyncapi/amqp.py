@@ -23,7 +23,6 @@ from aiormq.connection import TCPTransportFactory, TLSTransportFactory, Transpor
 from typing_extensions import override
 from yarl import URL
 
-from runner.components.api_documents import mapping
 from runner.components.asyncapi.connections import (
     Credentials,
     ReadBound,
@@ -36,6 +35,7 @@ from runner.components.asyncapi.connections import (
 from runner.components.asyncapi.documents import document_fault
 from runner.components.asyncapi.messages import InboundMessage, OutboundMessage
 from runner.components.base import Context
+from runner.components.resource import mapping
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.outbound.bound_client import IDEMPOTENCY_KEY
 from runner.outbound.dns import NamedTls, dial

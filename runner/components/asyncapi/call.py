@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flowhook.document.models.calls import AsyncApiArguments, AsyncApiMessage, AsyncApiServer
 from flowhook.tracing.spans import SpanKind, Value
-from runner.authentication.policy import Policy
 from runner.components.asyncapi.connections import PROTOCOLS, Target, explained, load_transport, select_server
 from runner.components.asyncapi.documents import (
     RECEIVE,
@@ -27,6 +26,7 @@ from runner.components.asyncapi.subscriptions import Subscriptions, as_json
 from runner.components.base import Context, component
 from runner.components.resource import Resource
 from runner.outbound.call_trace import Exchange, traced
+from runner.outbound.policies import Policy
 
 _OVER_HTTP: Final = frozenset({"http", "websocket"})  # modules
 Scalar = str | int | float | bool | None

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from flowhook import limits
-from runner.authentication.policy import Policy
 from runner.components.asyncapi.documents import ChannelOperation, DescribedServer, document_fault
 from runner.components.asyncapi.messages import ServerAddress
 from runner.components.base import Context
 from runner.components.connection_pool import Connection, ConnectionPool
 from runner.components.resource import fingerprint
 from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.outbound.policies import Policy
 
 # what a broker may send at a time: a message, a response, or all until a message is taken
 MAX_RECEIVED_BYTES: Final = 2 * limits.MAX_RESULT_BYTES

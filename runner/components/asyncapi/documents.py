@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from runner.components.api_documents import OperationCache, mapping, sequence
+from runner.components.resource import OperationCache, mapping, sequence
 
 MAX_SERVERS: Final = 100
 MAX_PARAMETERS: Final = 100

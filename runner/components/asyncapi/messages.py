@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from flowhook import limits
 from flowhook.payloads.content_type import is_json
 from flowhook.tracing.context import TRACEPARENT
-from runner.components.api_documents import VARIABLE, pointer_tokens
 from runner.components.asyncapi.documents import ChannelOperation, DescribedServer, Variable, document_fault
+from runner.components.resource import VARIABLE, pointer_tokens
 from runner.interpreter.json_codec import encode
 
 # values of variables: nothing that separates the parts of a URL, a subject or a topic, or that is a wildcard there

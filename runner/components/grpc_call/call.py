@@ -21,7 +21,6 @@ from pydantic import Field
 from flowhook import limits
 from flowhook.document.models.calls import FULL_NAME, HOST, IDENTIFIER, GrpcArguments, GrpcService
 from flowhook.tracing.spans import SpanKind, Value
-from runner.authentication.policy import Policy
 from runner.components.base import Context, component
 from runner.components.grpc_call.channels import pooled_channel, target_of
 from runner.components.grpc_call.schemas import GrpcMethod, Metadata, SchemaCache, ServiceSchema
@@ -31,6 +30,7 @@ from runner.interpreter.json_codec import encode
 from runner.outbound.bound_client import Authorization
 from runner.outbound.call_trace import traced
 from runner.outbound.http_response import to_delay_ms
+from runner.outbound.policies import Policy
 
 MEANINGS: Final = {
     StatusCode.CANCELLED: (Kind.COMMUNICATION, 499),

@@ -21,8 +21,7 @@ from flowhook.asyncio_tasks import end_tasks
 from runner.components.base import Context
 from runner.components.http import EvaluatedEndpoint
 from runner.components.mcp_call.call import EvaluatedMcpArguments
-from runner.components.mcp_call.http import Outbound
-from runner.components.mcp_call.stdio import started
+from runner.components.mcp_call.transports import Outbound, started
 from runner.interpreter.errors import Kind, TaskFault, fault, shorten
 from runner.interpreter.json_codec import encode
 

@@ -16,8 +16,8 @@ from urllib.parse import urljoin, urlsplit
 import attrs
 
 from flowhook.payloads.content_type import is_json
-from runner.components.api_documents import VARIABLE, OperationCache, mapping, sequence
 from runner.components.openapi.parameter_styles import DEFAULT_STYLES, PARAMETER_LOCATIONS, Parameter
+from runner.components.resource import VARIABLE, OperationCache, mapping, sequence
 
 MAX_PARAMETERS: Final = 1000  # limit for one operation
 FORM: Final = "application/x-www-form-urlencoded"

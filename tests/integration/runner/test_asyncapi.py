@@ -14,7 +14,7 @@ from support.calls import echo, kind
 from support.nats_servers import nats_server
 from support.patience import PATIENCE
 
-from runner.components import api_documents
+from runner.components import resource
 
 KEY = "evt_1:/do/0/ask#0"
 
@@ -127,7 +127,7 @@ async def test_a_broker_at_a_private_address_is_not_called(perform, documents, b
     async def fetched(*_arguments):
         return orjson.dumps(document(f"localhost:{broker.address.rpartition(':')[2]}", "nats", address="plain.7"))
 
-    monkeypatch.setattr(api_documents, "fetch", fetched)
+    monkeypatch.setattr(resource, "fetch", fetched)
     result = await perform("asyncapi", message={"payload": {"order": 7}}, allow=False, **given)
     assert kind(result.error) == ("communication", 403)
     assert "the address is not allowed" in result.error.detail

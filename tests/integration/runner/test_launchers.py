@@ -14,7 +14,7 @@ import pytest
 from support.patience import PATIENCE
 
 from runner.processes import orphans
-from runner.processes.launchers import Launchers
+from runner.processes.flow_processes import Launchers
 
 UNKNOWN_PIDS = 1 << 22  # from here on no process has one
 

@@ -27,8 +27,7 @@ from runner.components.registry import callable_components, components
 from runner.components.run_process import script, shell
 from runner.components.testing import call, context
 from runner.processes import flow_processes
-from runner.processes.flow_processes import MAX_OUTPUT_BYTES, FlowProcesses, ProcessSpec
-from runner.processes.launchers import Launchers
+from runner.processes.flow_processes import MAX_OUTPUT_BYTES, FlowProcesses, Launchers, ProcessSpec
 
 SETTINGS = RunnerSettings(allow_private_addresses=True, allow_processes=True)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from support.cases import cases
 
-from runner.components.api_documents import parse as parse_document
+from runner.components.openapi.call import build_request
 from runner.components.openapi.operations import document_fault, find_operation
-from runner.components.openapi.requests import build_request
+from runner.components.resource import parse as parse_document
 from runner.interpreter.errors import TaskFault
 
 URI = "https://docs.example/v1/openapi.yaml"

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.cases import cases
 
-from runner.authentication.digest import MAX_SESSIONS, Challenge, Sessions, answer, choose
-from runner.authentication.policy import Digest
+from runner.outbound.digest import MAX_SESSIONS, Challenge, Sessions, answer, choose
+from runner.outbound.policies import Digest
 
 MUFASA = Digest(username="Mufasa", password="Circle of Life")
 REALM, NONCE = "http-auth@example.org", "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v"

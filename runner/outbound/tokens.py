@@ -21,7 +21,7 @@ import time
 import warnings
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import quote_plus, urlencode, urlsplit
 
 import attrs
@@ -33,8 +33,9 @@ from joserfc.jwk import OctKey
 
 from flowhook.document.models.authentication import TOKEN_EXCHANGE
 from flowhook.json import object_of
-from runner.authentication.policy import Client, Grant, OAuth2, OpenIdConnect
 from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.outbound.http_response import HttpResponse
+from runner.outbound.policies import Client, Grant, OAuth2, OpenIdConnect
 
 WELL_KNOWN: Final = "/.well-known/openid-configuration"
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -232,21 +233,8 @@ def _lifetime(seconds: object) -> float:
         return DEFAULT_LIFETIME
 
 
-class _Response(Protocol):
-    """Response of the token endpoint or the provider, as `outbound.http_response.HttpResponse` is one."""
-
-    @property
-    def status(self) -> int: ...
-
-    @property
-    def body(self) -> bytes: ...
-
-    @property
-    def retry_after_ms(self) -> int: ...
-
-
 # sends (method, url, *, headers, body=None); returns the response, whatever its status, or raises TaskFault
-Send = Callable[..., Awaitable[_Response]]
+Send = Callable[..., Awaitable[HttpResponse]]
 
 
 @dataclass(slots=True)

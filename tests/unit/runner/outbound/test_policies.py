@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from support.cases import cases
 
 from flowhook.document.models.authentication import TOKEN_EXCHANGE
-from runner.authentication.policy import Policy
+from runner.outbound.policies import Policy
 
 CLIENT = {"id": "me", "secret": "s3cret-of-mine"}
 GRANT = {"authority": "https://a.example", "grant": "client_credentials", "client": CLIENT}

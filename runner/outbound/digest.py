@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from cachetools import LRUCache
 
-from runner.authentication.policy import Digest
+from runner.outbound.policies import Digest
 
 MAX_CHALLENGE_LENGTH: Final = 8192  # characters of one field that are parsed
 MAX_SESSIONS: Final = 1024  # maximum number of cached challenges (LRU)

@@ -9,9 +9,9 @@ import orjson
 import pytest
 from support.clocks import Clock
 
-from runner.authentication.policy import Client, OAuth2, OpenIdConnect
-from runner.authentication.tokens import MAX_TOKENS, PROVIDER_SECONDS, Tokens
 from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.outbound.policies import Client, OAuth2, OpenIdConnect
+from runner.outbound.tokens import MAX_TOKENS, PROVIDER_SECONDS, Tokens
 
 
 @dataclass

@@ -13,8 +13,9 @@ from joserfc.jwk import OctKey
 from support.cases import cases
 
 from flowhook.document.models.authentication import TOKEN_EXCHANGE
-from runner.authentication.policy import Client, OAuth2, OpenIdConnect, Request, SecurityToken
-from runner.authentication.tokens import (
+from runner.interpreter.errors import TaskFault
+from runner.outbound.policies import Client, OAuth2, OpenIdConnect, Request, SecurityToken
+from runner.outbound.tokens import (
     ASSERTION_TYPE,
     DEFAULT_LIFETIME,
     MAX_LIFETIME,
@@ -25,7 +26,6 @@ from runner.authentication.tokens import (
     token_endpoint,
     token_request,
 )
-from runner.interpreter.errors import TaskFault
 
 URL = "https://a.example/oauth2/token"
 NOW = 1_700_000_000.5

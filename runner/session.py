@@ -44,10 +44,9 @@ difference is at least 489.6 s and at most 490.0 s; an earlier value in between 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from itertools import starmap
 from math import inf
 from typing import Final
 
@@ -64,7 +63,7 @@ from flowhook.attach.limits import (
     update_size,
 )
 from flowhook.events.lifecycle import LifecycleEvent
-from flowhook.model import JournalEntry, Subscription
+from flowhook.model import Subscription
 
 MILLISECONDS: Final = 1000
 # maximum outstanding credit: enough for one round trip, and little memory if all assignments are large
@@ -85,32 +84,8 @@ class AttachAccepted:
 
 
 @dataclass(frozen=True, slots=True)
-class StartAttempts:
-    """Start working on assignments."""
-
-    assignments: Sequence[messages.Assignment]
-
-
-@dataclass(frozen=True, slots=True)
-class Proceed:
-    """The journal of an execution is durable up to `index`: its next effect may start."""
-
-    lease: bytes
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
 class LeasesConfirmed:
     """Leases are confirmed for longer: effects that were held because a lease might be lost may start."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deliver:
-    """Deliver an event to its execution; the checkpoint of `entry` must have `number` as its `consumed`."""
-
-    lease: bytes
-    number: int
-    entry: JournalEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +104,6 @@ class Reattach:
 
 
 @dataclass(frozen=True, slots=True)
-class SetLifecycleFilter:
-    """Report lifecycle events of these types, and of no others, from now on."""
-
-    types: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
 class UpdateDestinations:
     """Take in what the router knows of destinations; `renewed`: forget what was known before."""
 
@@ -143,15 +111,17 @@ class UpdateDestinations:
     renewed: bool = False
 
 
+# what only has to be passed on is the router's message: attempts to start, journals that are durable, so that the next
+# effect may start, events to deliver, and the types of lifecycle events to report
 Effect = (
     AttachAccepted
-    | StartAttempts
-    | Proceed
+    | messages.AssignmentBatch
+    | messages.DurableCheckpoint
     | LeasesConfirmed
-    | Deliver
+    | messages.EventDelivery
     | Abandon
     | Reattach
-    | SetLifecycleFilter
+    | messages.LifecycleFilter
     | UpdateDestinations
 )
 
@@ -303,15 +273,15 @@ class Session:
         self._check_turn(message)
         match message:
             case messages.AssignmentBatch():
-                started = [each for each in message.assignments if self._assign(each)]
-                return [StartAttempts(started)] if started else []
+                started = tuple(filter(self._assign, message.assignments))
+                return [messages.AssignmentBatch(started)] if started else []
             case messages.CheckpointAck():
-                return _effects(starmap(self._durable, message.checkpoints))
+                return [*filter(self._durable, message.checkpoints)]
             case messages.Settlement():
                 self._settle(message.leases)
                 return []
             case messages.EventDeliveryBatch():
-                return _effects(map(self._deliver, message.deliveries))
+                return [*filter(self._deliver, message.deliveries)]
             case messages.Revocation():
                 return [Abandon(lease, message.reason) for lease in message.leases if self._drop(lease)]
             case messages.Renewed():
@@ -327,7 +297,7 @@ class Session:
     def _learn(self, message: messages.LifecycleFilter | messages.DestinationUpdates) -> Effect:
         if isinstance(message, messages.LifecycleFilter):
             self._wanted = message.event_types
-            return SetLifecycleFilter(message.event_types)
+            return message
         self._destinations_known = True
         return UpdateDestinations(message.updates)
 
@@ -335,24 +305,11 @@ class Session:
         if isinstance(message, messages.Welcome) != (self._phase is _Phase.GREETING):
             raise protocol_violation(f"{type(message).__name__} while {self._phase.value}")
 
-    def checkpoint(
-        self,
-        lease: bytes,
-        index: int,
-        entry: JournalEntry,
-        *,
-        compacts: bool = False,
-        reply: bytes | None = None,
-        consumed: int = 0,
-        events: tuple[LifecycleEvent, ...] = (),
-        history: bytes = b"",
-    ) -> None:
-        """Send a journal entry, to be made durable; ignored for a lease that is lost. See `Checkpoint`."""
-        held = self._held.get(lease)
+    def checkpoint(self, checkpoint: messages.Checkpoint) -> None:
+        """Send a journal entry, to be made durable; ignored for a lease that is lost."""
+        held = self._held.get(checkpoint.lease)
         if held is not None:
-            self._check_in(
-                held, messages.Checkpoint(lease, index, entry, compacts, reply, consumed, events, history=history)
-            )
+            self._check_in(held, checkpoint)
 
     def report_events(self, lease: bytes, index: int, events: tuple[LifecycleEvent, ...]) -> bool:
         """Send lifecycle events without a journal entry; `index` is that of the next entry.
@@ -495,7 +452,7 @@ class Session:
         effects: list[Effect] = [AttachAccepted(message.lease_duration / RENEWALS_PER_LEASE)]
         if self._wanted:
             self._wanted = frozenset()
-            effects.append(SetLifecycleFilter(self._wanted))
+            effects.append(messages.LifecycleFilter(self._wanted))
         if self._destinations_known:
             self._destinations_known = False
             effects.append(UpdateDestinations((), renewed=True))
@@ -533,29 +490,32 @@ class Session:
         self._bytes += size
         return True
 
-    def _durable(self, lease: bytes, index: int, number: int) -> Effect | None:
+    def _durable(self, durable: messages.DurableCheckpoint) -> bool:
+        """Forget what is durable; returns whether the lease is held."""
+        lease, index, number = durable
         held = self._held.get(lease)
         if held is None:
-            return None
+            return False
         for known in [known for known in held.checkpoints if known[0] <= index or 0 < known[2] <= number]:
             checkpoint = held.checkpoints.pop(known)
             if checkpoint.entry is None:
                 held.pending_event_bytes -= events_size(checkpoint.events)
-        return Proceed(lease, index)
+        return True
 
     def _send_subscriptions(self, lease: bytes, held: _Held) -> None:
         held.generation += 1
         if self.attached:
             self._updates[lease] = messages.SubscriptionUpdate(lease, held.generation, held.waits_for or ())
 
-    def _deliver(self, delivery: messages.EventDelivery) -> Effect | None:
+    def _deliver(self, delivery: messages.EventDelivery) -> bool:
+        """Whether a delivery is for the latest subscriptions; it is the only one for these."""
         held = self._held.get(delivery.lease)
         if held is None or not held.waits_for or delivery.generation != held.generation:
-            return None
+            return False
         held.waits_for = None  # the next subscriptions are sent again, even if they are the same
-        return Deliver(delivery.lease, delivery.number, delivery.entry)
+        return True
 
-    def _settle(self, leases: Iterable[bytes]) -> None:
+    def _settle(self, leases: tuple[bytes, ...]) -> None:
         for lease in leases:
             self._drop(lease)
 
@@ -578,7 +538,3 @@ class Session:
             MAX_OUTSTANDING,
         )
         return max(0, min(room - self._permitted, MAX_CREDIT))
-
-
-def _effects(found: Iterable[Effect | None]) -> list[Effect]:
-    return [effect for effect in found if effect is not None]

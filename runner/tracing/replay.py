@@ -102,7 +102,7 @@ class _Replay:
             self._body_missing |= any(each.body_blob is not None for each in event.batch)
         self._secrets = placeholders(program.secrets, definition)
         self._values = ValueTable()
-        self._one_time = _one_time_urls(event, definition)
+        self._one_time = self._one_time_urls()
         self._recorder = self._new_recorder()
         self._machine = self._new_machine(self._recorder, recorded.journal, self._one_time)
 
@@ -130,6 +130,12 @@ class _Replay:
             one_time=one_time,
         )
         return ReplayMachine(self._program, context, journal, recorder, recorder.request_answered)
+
+    def _one_time_urls(self) -> OneTimeUrls | None:
+        """Return the flow's callback URLs with a placeholder for their tokens."""
+        base = below(shown_url("", self._recorded.event.flow_id, own_url_in(self._definition)))
+        names = self._program.callbacks
+        return OneTimeUrls(names, lambda name, _number: f"{base}{name}/{PLACEHOLDER}") if names else None
 
     def trace(self) -> ExecutionTrace:
         outcome: TraceOutcome = "unfinished"
@@ -173,7 +179,7 @@ class _Replay:
         if self._is_resumed:
             return []
         recorder = self._new_recorder()
-        machine = self._new_machine(recorder, (), _one_time_urls(self._recorded.event, self._definition))
+        machine = self._new_machine(recorder, (), self._one_time_urls())
         try:
             self._advanced(machine, machine.advance())
         except TraceLimitError:
@@ -232,10 +238,3 @@ def _contents(event: Event, body: bytes, *, raw: bool) -> tuple[dict[int, bytes]
     found = {index: body[parts[index].offset : parts[index].offset + parts[index].size] for index in wanted}
     complete = {index: content for index, content in found.items() if len(content) == parts[index].size}
     return complete, len(complete) < len(wanted)
-
-
-def _one_time_urls(event: Event, definition: Mapping[str, Any]) -> OneTimeUrls | None:
-    """Return the flow's callback URLs with a placeholder for their tokens."""
-    names = tuple((definition.get("webhook") or {}).get("callbacks") or ())
-    base = below(shown_url("", event.flow_id, own_url_in(definition)))
-    return OneTimeUrls(names, lambda name, _number: f"{base}{name}/{PLACEHOLDER}") if names else None

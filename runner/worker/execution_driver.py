@@ -34,13 +34,9 @@ from runner.metrics import METRICS
 from runner.outbound.destinations import Destinations
 from runner.session import (
     Abandon,
-    Deliver,
     Effect,
     LeasesConfirmed,
-    Proceed,
     Session,
-    SetLifecycleFilter,
-    StartAttempts,
     UpdateDestinations,
 )
 from runner.worker.active_execution import ActiveExecution, ActiveExecutions, StartCall, TurnInput, report_defect
@@ -156,15 +152,18 @@ class ExecutionReporter:
 
     def write(self, execution: ActiveExecution, writes: Collection[JournalWrite]) -> None:
         for write in writes:
+            reply = None if write.reply is None else convert.reply_to_bytes(write.reply)
             self._session.checkpoint(
-                execution.lease,
-                execution.written,
-                write.entry,
-                compacts=write.compacts,
-                reply=None if write.reply is None else convert.reply_to_bytes(write.reply),
-                consumed=write.consumed,
-                events=tuple(write.lifecycle_events),
-                history=write.history,
+                messages.Checkpoint(
+                    execution.lease,
+                    execution.written,
+                    write.entry,
+                    write.compacts,
+                    reply,
+                    write.consumed,
+                    tuple(write.lifecycle_events),
+                    history=write.history,
+                )
             )
             execution.written += 1
             if write.binding:
@@ -603,18 +602,18 @@ def _next_step(machine: ExecutionMachine, turn_input: TurnInput) -> effects.Step
 def apply_effects(effects_: Collection[Effect], executions: ExecutionDriver) -> None:
     for effect in effects_:
         match effect:
-            case StartAttempts(assignments=assignments):
+            case messages.AssignmentBatch(assignments=assignments):
                 for assignment in assignments:
                     executions.start(assignment)
-            case Proceed(lease=lease, index=index):
+            case messages.DurableCheckpoint(lease=lease, index=index):
                 executions.proceed(lease, index)
             case LeasesConfirmed():
                 executions.leases_confirmed()
-            case Deliver(lease=lease, number=number, entry=entry):
+            case messages.EventDelivery(lease=lease, number=number, entry=entry):
                 executions.deliver(lease, number, entry)
             case Abandon(lease=lease):
                 executions.abandon(lease)
-            case SetLifecycleFilter(types=types):
+            case messages.LifecycleFilter(types=types):
                 executions.set_lifecycle_types(types)
             case UpdateDestinations():
                 executions.update_destinations(effect)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import attrs
 import orjson
+from typing_extensions import override
 
 from flowhook import limits
 from flowhook.asyncio_tasks import end_tasks
@@ -34,7 +35,7 @@ from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.journal import pointer_of
 from runner.interpreter.program import compile_program
 from runner.interpreter.redaction import Redactor
-from runner.interpreter.tracing import Observation, TaskStart
+from runner.interpreter.tracing import Observation, Observer
 from runner.ipc import ProvidedEvent
 from runner.outbound.http_client import HttpClient
 from runner.outbound.request_bodies import EventAttachments
@@ -103,10 +104,11 @@ def _matches(event_filter: EventFilter, event: Mapping[str, Any], *, callback: b
     return all(cloud_events.attribute(event, name) == value for name, value in event_filter.attributes)
 
 
-def placeholder_urls(event: Event, definition: Mapping[str, Any]) -> OneTimeUrls | None:
+def placeholder_urls(event: Event, callbacks: Sequence[str]) -> OneTimeUrls | None:
     """Return placeholders for a flow's callback URLs, which nothing serves; None for a flow without callbacks."""
-    names = tuple((definition.get("webhook") or {}).get("callbacks") or ())
-    return OneTimeUrls(names, lambda name, number: f"/hook/{event.flow_id}/{name}/exec-{number + 1}") if names else None
+    if not callbacks:
+        return None
+    return OneTimeUrls(callbacks, lambda name, number: f"/hook/{event.flow_id}/{name}/exec-{number + 1}")
 
 
 class RunStoppedError(Exception):
@@ -118,19 +120,14 @@ class RunStoppedError(Exception):
 
 
 @attrs.define(eq=False, repr=False)
-class Tracer:
+class Tracer(Observer):
     """An observer that reports tasks and stops the run after one of them."""
 
     _report: Callable[[bytes], None] | None  # called with the result of `describe` for each task; None: no tracing
     _until: str  # name or JSON Pointer of the task to stop after; empty: none
     _error_types: Spelling = "open-workflow"  # how the flow wants types of errors to be spelled
 
-    def task_started(self, started: TaskStart) -> None:
-        """Do nothing."""
-
-    def task_cancelled(self, number: int) -> None:
-        """Do nothing."""
-
+    @override
     def task_ended(self, seen: Observation) -> None:
         """Report a task that has ended; `RunStoppedError` if it is the task to stop after, and did not fault."""
         if self._report is not None:
@@ -199,7 +196,7 @@ async def execute(order: ipc.RunDocument, record: EvaluationRecord, control: ipc
         started_at_ms=event.receive_time_ms,
         clock=clock.now_ms,
         secrets=secrets,
-        one_time=placeholder_urls(event, program.definition),
+        one_time=placeholder_urls(event, program.callbacks),
     )
     attachments = EventAttachments({event.id: event}, raw=program.takes_raw_body)
     report = (lambda entry: control.send(ipc.TaskTraced(entry))) if order.trace else None

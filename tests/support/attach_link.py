@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections import Counter, deque
 
 from flowhook.attach import codec
-from flowhook.attach.messages import Assignment, Completed, EventDelivery, Parked, Released
+from flowhook.attach.messages import (
+    Assignment,
+    AssignmentBatch,
+    Checkpoint,
+    Completed,
+    DurableCheckpoint,
+    EventDelivery,
+    Parked,
+    Released,
+)
 from flowhook.events.lifecycle import LifecycleEvent, TaskEventType
 from flowhook.model import EventFilter, JournalEntry, Subscription
 from router.session import AddCredit, Register, RenewLeases, RunnerSession, StoreReports, Subscribe
@@ -237,13 +246,13 @@ class RunnerHalf:
     def apply(self, effects):
         for effect in effects:
             match effect:
-                case s.StartAttempts(assignments=assignments):
+                case AssignmentBatch(assignments=assignments):
                     for assignment in assignments:
                         assert assignment.lease not in self.work, "an attempt was started twice"
                         self.work[assignment.lease] = RunningWork(assignment)
-                case s.Proceed(lease=lease, index=index) if lease in self.work:
+                case DurableCheckpoint(lease=lease, index=index) if lease in self.work:
                     self.work[lease].durable = index + 1
-                case s.Deliver(lease=lease, number=number, entry=entry):
+                case EventDelivery(lease=lease, number=number, entry=entry):
                     self.take_event(self.work[lease], number, entry)
                 case s.Abandon(lease=lease):
                     self.work.pop(lease, None)
@@ -255,7 +264,7 @@ class RunnerHalf:
         return codec.encode_requests(self.session.take())
 
     def journal(self, work, entry, consumed=0):
-        self.session.checkpoint(work.lease, len(work.entries), entry, consumed=consumed)
+        self.session.checkpoint(Checkpoint(work.lease, len(work.entries), entry, consumed=consumed))
         work.entries.append(entry)
 
     def take_event(self, work, number, entry):

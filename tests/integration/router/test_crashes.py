@@ -128,7 +128,8 @@ class WorkingRunner:
         for step in range(len(assignment.journal), STEPS):
             self._world.perform(execution, step)
             await asyncio.sleep(random.uniform(0, 0.01))
-            self._link.checkpoint(lease, step, JournalEntry(f"/do/{step}/call#0", b"%d" % step))
+            entry = JournalEntry(f"/do/{step}/call#0", b"%d" % step)
+            self._link.checkpoint(messages.Checkpoint(lease, step, entry))
             self._announce()
             while self._durable[lease][0] < step:
                 self._durable[lease][1].clear()

@@ -79,7 +79,7 @@ def test_what_gathered_goes_out_together_checkpoints_before_outcomes_before_cred
     session.receive(m.AssignmentBatch((assignment(b"a"), assignment(b"b"))), 0)
     entry = JournalEntry("k", b"1")
     session.finish(b"a", m.Completed(b"1"))
-    session.checkpoint(b"b", 0, entry)
+    session.checkpoint(m.Checkpoint(b"b", 0, entry))
     session.finish(b"b", m.Released("x", charged=False))
     assert session.take() == [
         m.CheckpointBatch((m.Checkpoint(b"b", 0, entry),)),
@@ -144,7 +144,7 @@ def test_only_what_was_found_by_the_last_word_is_taken_in_and_once():
     session.subscribe(b"a", ())
     assert session.receive(delivery(1), 0) == session.receive(delivery(2), 0) == []
     session.subscribe(b"a", WAITS)
-    assert session.receive(delivery(3), 0) == [s.Deliver(b"a", 7, JournalEntry("k", b"1"))]
+    assert session.receive(delivery(3), 0) == [delivery(3)]
     assert session.receive(delivery(3), 0) == []
     session.take()
     assert session.subscribe(b"a", WAITS)  # the next one of the same kind
@@ -158,7 +158,7 @@ def test_the_checkpoint_that_takes_something_in_goes_before_the_next_word():
     session.subscribe(b"a", WAITS)
     session.receive(delivery(1), 0)
     session.subscribe(b"a", ())
-    session.checkpoint(b"a", 0, JournalEntry("k", b"1"), consumed=7)
+    session.checkpoint(m.Checkpoint(b"a", 0, JournalEntry("k", b"1"), consumed=7))
     assert [type(message) for message in session.take()] == [m.CheckpointBatch, m.SubscriptionBatch]
 
 
@@ -197,7 +197,7 @@ def test_what_was_abandoned_is_given_back_uncharged_if_it_is_still_this_runners(
     session = attached()
     session.receive(m.AssignmentBatch((assignment(b"a"), assignment(b"b"), assignment(b"c"))), 0)
     entry = JournalEntry("k", b"1")
-    session.checkpoint(b"a", 0, entry)
+    session.checkpoint(m.Checkpoint(b"a", 0, entry))
     session.finish(b"c", m.Parked(9))
     session.disconnected()
     session.expire(LEASE)
@@ -236,11 +236,11 @@ def test_leases_are_certain_for_as_long_as_a_lease_after_hello_was_said():
 def test_an_answer_proves_what_was_when_the_question_was_put_and_not_when_it_is_read():
     session = attached()
     session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
-    session.checkpoint(b"a", 0, JournalEntry("k", b"1"))
+    session.checkpoint(m.Checkpoint(b"a", 0, JournalEntry("k", b"1")))
     session.renew(2.0)
     assert m.Renewal(2_000_000) in session.take()
     # this process stands still here, and finds in the socket what came before its lease was lost
-    assert session.receive(m.CheckpointAck(((b"a", 0, 0),)), 60.0) == [s.Proceed(b"a", 0)]
+    assert session.receive(m.CheckpointAck(((b"a", 0, 0),)), 60.0) == [m.DurableCheckpoint(b"a", 0, 0)]
     assert session.receive(m.Renewed(2_000_000), 60.0) == [s.LeasesConfirmed()]
     assert not session.leases_certain(60.0)
     session.renew(60.0)
@@ -317,7 +317,7 @@ def test_what_happens_is_said_in_its_place_until_it_is_known_to_be_durable():
     session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
     entry, one, two, three = JournalEntry("k", b"1"), happened(1), happened(2), happened(3)
     session.report_events(b"a", 0, (one,))
-    session.checkpoint(b"a", 0, entry, events=(two,))
+    session.checkpoint(m.Checkpoint(b"a", 0, entry, events=(two,)))
     session.report_events(b"a", 1, (three,))
     text = [
         m.Checkpoint(b"a", 0, None, events=(one,), number=1),
@@ -352,13 +352,13 @@ def test_more_than_fits_is_not_reported_until_what_was_is_durable(monkeypatch):
 def test_what_is_to_be_reported_is_forgotten_with_the_stream_that_said_it():
     session = attached()
     wanted = frozenset({TaskEventType.STARTED})
-    assert session.receive(m.LifecycleFilter(wanted), 0) == [s.SetLifecycleFilter(wanted)]
+    assert session.receive(m.LifecycleFilter(wanted), 0) == [m.LifecycleFilter(wanted)]
     session.disconnected()
     session.connected(0)
     session.take()
     assert session.receive(m.Welcome(LEASE, frozenset()), 0) == [
         s.AttachAccepted(LEASE / 3),
-        s.SetLifecycleFilter(frozenset()),
+        m.LifecycleFilter(frozenset()),
         s.LeasesConfirmed(),
     ]
     session.disconnected()

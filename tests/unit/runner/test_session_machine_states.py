@@ -38,11 +38,11 @@ class Attach(RuleBasedStateMachine):
     def effects(self, effects):
         for effect in effects:
             match effect:
-                case s.StartAttempts(assignments=assignments):
+                case m.AssignmentBatch(assignments=assignments):
                     for assignment in assignments:
                         assert assignment.lease not in self.working
                         self.working[assignment.lease] = 0
-                case s.Proceed(lease=lease, index=index):
+                case m.DurableCheckpoint(lease=lease, index=index):
                     assert index in self.journals[lease]
                 case s.Abandon(lease=lease, reason="ROUTER_AWAY"):
                     self.written[lease] = self.working.pop(lease)
@@ -132,7 +132,7 @@ class Attach(RuleBasedStateMachine):
     def journal(self, data):
         lease = data.draw(st.sampled_from(sorted(self.working)))
         index = self.working[lease]
-        self.session.checkpoint(lease, index, JournalEntry(f"k{index}", b"%d" % index))
+        self.session.checkpoint(m.Checkpoint(lease, index, JournalEntry(f"k{index}", b"%d" % index)))
         self.working[lease] = index + 1
 
     @precondition(lambda self: bool(self.working))
@@ -150,7 +150,7 @@ class Attach(RuleBasedStateMachine):
     def acknowledge(self, data):
         lease = data.draw(st.sampled_from(sorted(self.journals)))
         index, number = max(self.journals[lease]), max(self.reported.get(lease, ()), default=0)
-        self.effects(self.session.receive(m.CheckpointAck(((lease, index, number),)), self.now))
+        self.effects(self.session.receive(m.CheckpointAck((m.DurableCheckpoint(lease, index, number),)), self.now))
 
     @precondition(lambda self: self.connected and bool(self.settled))
     @rule()

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from flowhook.process.settings import RunnerSettings
 from runner.interpreter.errors import Kind, fault
+from runner.interpreter.json_codec import encode
 from runner.outbound.bound_client import BoundClient
 from runner.outbound.destinations import CallGate
 from runner.outbound.request_bodies import NO_ATTACHMENTS, Attachments
@@ -145,6 +146,11 @@ def component(name: str) -> Callable[[Callable[..., Awaitable[Any]]], Component]
         return Component(name, create_model(name, __base__=_Keywords, **fields), invoke, summary)
 
     return decorate
+
+
+def as_text(value: Any) -> str:
+    """Return a JSON value as a parameter, header or argument has it: a string as it is, anything else as JSON."""
+    return value if isinstance(value, str) else encode(value).decode()
 
 
 # expected kind of value, by the type of pydantic's error

@@ -18,10 +18,10 @@ from yarl import URL
 from flowhook import limits
 from flowhook.document.models.calls import FetchedEndpoint, HttpArguments, MultipartField
 from flowhook.payloads.content_type import is_json
-from runner.components.base import Context, component
+from runner.components.base import Context, as_text, component
 from runner.interpreter.errors import Kind, fault
 from runner.interpreter.json_codec import encode
-from runner.outbound.http_response import Body, HttpResponse, response_fault
+from runner.outbound.http_response import Body, HttpResponse, refusal
 from runner.outbound.policies import Policy
 from runner.outbound.request_bodies import AttachmentBody, FormBody, FormPart, media_type
 
@@ -83,7 +83,7 @@ async def call(arguments: EvaluatedHttpArguments, context: Context) -> Any:
     endpoint = arguments.endpoint
     if isinstance(endpoint, str):
         endpoint = EvaluatedEndpoint(uri=endpoint)
-    headers = {name: _text(value) for name, value in arguments.headers.items() if value is not None}
+    headers = {name: as_text(value) for name, value in arguments.headers.items() if value is not None}
     names = {name.lower(): name for name in headers}
     body, content_type = _request_body(arguments, headers.get(names.get("content-type", ""), ""), context)
     if content_type and "content-type" not in names:
@@ -129,8 +129,7 @@ async def exchange(
     )
     limit = _BAD_REQUEST if redirect else _MULTIPLE_CHOICES
     if not _OK <= response.status < limit:
-        said = f"{method} {response.url} answered {response.status} {response.reason}".rstrip()
-        raise response_fault(response, Kind.COMMUNICATION, said)
+        raise refusal(response, method)
     match output:
         case "raw":
             return base64.b64encode(response.body).decode()
@@ -184,8 +183,7 @@ def _form_field(field: FormField, context: Context) -> FormPart:
         if text and _CONTROLS.search(text):
             raise fault(Kind.CONFIGURATION, "a name or type of a form part contains a control character")
     if field.attachment is None:
-        value = field.value if isinstance(field.value, str) else encode(field.value).decode()
-        return FormPart(field.name, value.encode(), field.filename, field.type or "")
+        return FormPart(field.name, as_text(field.value).encode(), field.filename, field.type or "")
     attachment = context.attachments.find(field.attachment)
     filename = attachment.name if field.filename is None else field.filename
     return FormPart(field.name, attachment, filename, field.type or media_type(attachment.type))
@@ -203,8 +201,4 @@ def _body(body: Any, content_type: str) -> tuple[bytes | None, str]:
 
 
 def _values(value: Any) -> str | list[str]:
-    return [_text(item) for item in value] if isinstance(value, list) else _text(value)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else encode(value).decode()
+    return [as_text(item) for item in value] if isinstance(value, list) else as_text(value)

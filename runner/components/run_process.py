@@ -19,10 +19,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from flowhook import limits
 from flowhook.document.models.tasks import MAX_ARGUMENTS
-from runner.components.base import Context, component
+from runner.components.base import Context, as_text, component
 from runner.components.resource import Resource, fetch
 from runner.interpreter.errors import Kind, fault
-from runner.interpreter.json_codec import encode
 from runner.processes.flow_processes import PATH, FlowProcesses, ProcessSpec
 
 # limit for one argument, variable or command: the operating system accepts little more
@@ -32,7 +31,7 @@ SHELL: Final = "/bin/sh"
 
 
 def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else encode(value).decode()
+    text = as_text(value)
     if "\0" in text or len(text.encode()) > MAX_ARGUMENT_BYTES:
         raise ValueError(f"must not contain NUL, nor more than {MAX_ARGUMENT_BYTES} bytes")
     return text
@@ -123,11 +122,10 @@ async def _fetch(source: Resource, context: Context) -> str:
 async def _run(
     name: str, command: tuple[str, ...], files: dict[str, str], arguments: ProcessArguments, context: Context
 ) -> Any:
-    stdin = arguments.stdin
     program = ProcessSpec(
         argv=(*command, *map(str, arguments.arguments)),
         environment={variable: str(value) for variable, value in arguments.environment.items()},
-        stdin=b"" if stdin is None else stdin.encode() if isinstance(stdin, str) else encode(stdin),
+        stdin=b"" if arguments.stdin is None else as_text(arguments.stdin).encode(),
         files=files,
         seconds=max(1.0, context.deadline - asyncio.get_running_loop().time()),
     )

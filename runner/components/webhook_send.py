@@ -27,7 +27,7 @@ from runner.components.base import Context, component
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, fault
 from runner.outbound.bound_client import IDEMPOTENCY_KEY
-from runner.outbound.http_response import HttpResponse, response_fault
+from runner.outbound.http_response import HttpResponse, refusal
 
 # limit for the body of a response; receivers have nothing to say beyond the status, so a longer one is left out
 MAX_KEPT_BYTES: Final = 16 * 1024
@@ -105,8 +105,7 @@ async def send(arguments: EvaluatedWebhookSendArguments, context: Context) -> An
     except TimeoutError:
         raise fault(Kind.TIMEOUT, f"webhook.send: no response within {arguments.timeout:g} s") from None
     if response.status >= _ERRORS_FROM:
-        said = f"POST {response.url} answered {response.status} {response.reason}".rstrip()
-        raise response_fault(response, Kind.COMMUNICATION, said)
+        raise refusal(response, "POST")
     return _answer(response)
 
 

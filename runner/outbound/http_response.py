@@ -234,6 +234,12 @@ async def _read_body(response: aiohttp.ClientResponse, shown_url: str) -> bytes:
     return b"".join(parts)
 
 
+def refusal(response: HttpResponse, method: str, *, prefix: str = "") -> TaskFault:
+    """Return the fault for a request whose response has a status that means failure."""
+    said = f"{prefix}{method} {response.url} answered {response.status} {response.reason}".rstrip()
+    return response_fault(response, Kind.COMMUNICATION, said)
+
+
 def response_fault(response: HttpResponse, kind: Kind, detail: str, *, retry_after_ms: int = 0) -> TaskFault:
     """Return the fault for a call whose response means failure, with the response in it.
 

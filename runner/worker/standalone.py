@@ -104,7 +104,7 @@ def _matches(event_filter: EventFilter, event: Mapping[str, Any], *, callback: b
     return all(cloud_events.attribute(event, name) == value for name, value in event_filter.attributes)
 
 
-def placeholder_urls(event: Event, callbacks: Sequence[str]) -> OneTimeUrls | None:
+def placeholder_urls(event: Event, callbacks: tuple[str, ...]) -> OneTimeUrls | None:
     """Return placeholders for a flow's callback URLs, which nothing serves; None for a flow without callbacks."""
     if not callbacks:
         return None

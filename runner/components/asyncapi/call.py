@@ -21,9 +21,9 @@ from runner.components.asyncapi.documents import (
     document_fault,
     find_operation,
 )
-from runner.components.asyncapi.messages import address_of, encode_text, endpoint_of, outbound
+from runner.components.asyncapi.messages import address_of, endpoint_of, outbound
 from runner.components.asyncapi.subscriptions import Subscriptions, as_json
-from runner.components.base import Context, component
+from runner.components.base import Context, as_text, component
 from runner.components.resource import Resource
 from runner.outbound.call_trace import Exchange, traced
 from runner.outbound.policies import Policy
@@ -143,7 +143,7 @@ async def _operation(arguments: _Arguments, action: str, context: Context) -> Ch
 def _target(arguments: _Arguments, operation: ChannelOperation, payload: Any, headers: dict[str, Any]) -> Target:
     given = arguments.server
     server = select_server(operation, None if given is None else given.name, arguments.protocol)
-    variables = {} if given is None else {key: encode_text(each) for key, each in given.variables.items()}
+    variables = {} if given is None else {key: as_text(each) for key, each in given.variables.items()}
     protocol = PROTOCOLS[server.protocol]
     endpoint = endpoint_of(server, variables, port=protocol.port, tls=protocol.tls)
     address = address_of(operation, payload, headers, dots=protocol.module != "nats")

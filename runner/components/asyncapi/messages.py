@@ -15,6 +15,7 @@ from flowhook import limits
 from flowhook.payloads.content_type import is_json
 from flowhook.tracing.context import TRACEPARENT
 from runner.components.asyncapi.documents import ChannelOperation, DescribedServer, Variable, document_fault
+from runner.components.base import as_text
 from runner.components.resource import VARIABLE, pointer_tokens
 from runner.interpreter.json_codec import encode
 
@@ -101,7 +102,7 @@ def address_of(operation: ChannelOperation, payload: Any, headers: Mapping[str, 
     def value(name: str) -> str | None:
         location = operation.parameters[name].location if name in operation.parameters else ""
         found = located(location, payload, headers)
-        return None if found is None or isinstance(found, list | dict) else encode_text(found)
+        return None if found is None or isinstance(found, list | dict) else as_text(found)
 
     place = f"the parameter {{}} of the channel of {operation.name}"
     return _filled(operation.address, operation.parameters, value, place, _VALUE if dots else _SUBJECT_VALUE)
@@ -157,9 +158,5 @@ def outbound(operation: ChannelOperation, payload: Any, headers: Mapping[str, An
         raise document_fault(f"with.message.payload: the content type is {kind}, so this has to be a text")
     if len(encoded) > limits.MAX_RESULT_BYTES:
         raise document_fault(f"with.message.payload is larger than {limits.MAX_RESULT_BYTES} bytes")
-    texts = {name: encode_text(value) for name, value in headers.items() if value is not None}
+    texts = {name: as_text(value) for name, value in headers.items() if value is not None}
     return OutboundMessage(encoded, kind, texts, key)
-
-
-def encode_text(value: Any) -> str:
-    return value if isinstance(value, str) else encode(value).decode()

@@ -25,7 +25,8 @@ from flowhook.process.settings import RunnerSettings
 from flowhook.sharing import Principal, Seat, SharedLimit
 from flowhook.sharing.table import RunnerLimits
 from runner.components.asyncapi.documents import ChannelOperation
-from runner.components.asyncapi.messages import InboundMessage, encode_text, located
+from runner.components.asyncapi.messages import InboundMessage, located
+from runner.components.base import as_text
 from runner.components.connection_pool import CLOSE_SECONDS
 from runner.interpreter.errors import Kind, fault
 
@@ -209,7 +210,7 @@ def as_json(message: InboundMessage, operation: ChannelOperation) -> dict[str, A
     """
     content: dict[str, Any] = {"payload": _payload(message, operation), "headers": dict(message.headers)}
     correlation = located(operation.correlation, content["payload"], message.headers) or message.correlation
-    return {**content, "correlationId": encode_text(correlation)} if correlation else content
+    return {**content, "correlationId": as_text(correlation)} if correlation else content
 
 
 def _payload(message: InboundMessage, operation: ChannelOperation) -> Any:

@@ -18,12 +18,11 @@ from pydantic import TypeAdapter
 
 import flowhook
 from flowhook.asyncio_tasks import end_tasks
-from runner.components.base import Context
+from runner.components.base import Context, as_text
 from runner.components.http import EvaluatedEndpoint
 from runner.components.mcp_call.call import EvaluatedMcpArguments
 from runner.components.mcp_call.transports import Outbound, started
 from runner.interpreter.errors import Kind, TaskFault, fault, shorten
-from runner.interpreter.json_codec import encode
 
 MAX_MESSAGE_BYTES: Final = 1000  # of a server's error message that an error shows
 _RESULT: Final[TypeAdapter[dict[str, Any]]] = TypeAdapter(dict[str, Any])
@@ -78,7 +77,7 @@ async def _streams(
             yield messages
     elif http is not None:
         endpoint = EvaluatedEndpoint(uri=http.endpoint) if isinstance(http.endpoint, str) else http.endpoint
-        headers = {name: _text(value) for name, value in http.headers.items() if value is not None}
+        headers = {name: as_text(value) for name, value in http.headers.items() if value is not None}
         outbound = Outbound(context, arguments.method, endpoint.authentication, failed)
         async with (
             httpx2.AsyncClient(transport=outbound, headers=headers, timeout=None) as client,
@@ -124,7 +123,3 @@ def _fault_of(problem: BaseException) -> TaskFault:
         said = shorten(problem.error.message, MAX_MESSAGE_BYTES)
         return fault(Kind.RUNTIME, f"mcp: the server answered with the error {problem.error.code}: {said}")
     return fault(Kind.RUNTIME, f"mcp: the server's answer is not valid ({type(problem).__name__})")
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else encode(value).decode()

@@ -30,7 +30,7 @@ from runner.components.mcp_call.call import EvaluatedStdioTransport
 from runner.components.run_process import check_allowed
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.outbound.bound_client import IDEMPOTENCY_KEY
-from runner.outbound.http_response import response_fault
+from runner.outbound.http_response import refusal
 from runner.outbound.policies import Policy
 from runner.processes.flow_processes import PATH, FlowProcesses, ProcessSpec
 
@@ -80,9 +80,7 @@ class Outbound(httpx2.AsyncBaseTransport):
             exchange = client.stream(request.method, url, headers=headers, body=body or None, authentication=policy)
             response = await stack.enter_async_context(exchange)
             if response.status >= _BAD_REQUEST and request.method == "POST":
-                read = await client.read(response)
-                said = f"POST {read.url} answered {read.status} {read.reason}".rstrip()
-                raise response_fault(read, Kind.COMMUNICATION, f"mcp: {said}")
+                raise refusal(await client.read(response), "POST", prefix="mcp: ")
             passed = [(name, value) for name, value in response.headers.items() if name.lower() not in _NOT_PASSED]
             stream = _Body(self, response, stack.pop_all())
             return httpx2.Response(response.status, headers=passed, stream=stream)

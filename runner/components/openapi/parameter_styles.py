@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from flowhook.payloads.content_type import is_json
+from runner.components.base import as_text
 from runner.interpreter.json_codec import encode
 
 ParameterLocation = Literal["path", "query", "header", "cookie"]
@@ -136,7 +137,7 @@ def _members(value: dict[str, Any], safe: str) -> list[tuple[str, str]]:
 def _text(value: Any) -> str:
     if isinstance(value, dict | list):
         raise UnwritableError("holds nested arrays or objects, which its style can't express")
-    return value if isinstance(value, str) else encode(value).decode()
+    return as_text(value)
 
 
 def _content(parameter: Parameter, value: Any) -> str:

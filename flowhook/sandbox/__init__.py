@@ -1,9 +1,7 @@
 """Runs work on untrusted input in separate processes, with limits on CPU time and memory; starts child processes.
 
-The rule: on an event loop, the work per request is bounded by a constant, whatever its content; before authentication,
-by a small constant. A thread does not help where the work holds the GIL for its whole duration, as parsers and
-compilers written in C do; and a thread can't be stopped. A process can be killed. Its CPU time decides, not wall time:
-on a busy machine innocent calls would be ended.
+docs/architecture.md has the rule, and why threads don't help. A process can be killed. Its CPU time decides, not wall
+time: on a busy machine innocent calls would be ended.
 
 - `offload`: `Offload`, which runs a function in one of a few processes.
 - `worker`: the parent's handle of one such process.

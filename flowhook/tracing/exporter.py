@@ -41,11 +41,7 @@ class OtlpExporter:
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)  # it logs each failure; see `_said`
         self.exported = 0  # spans that the collector took
         self.dropped: dict[str, int] = {"queue_full": 0, "export_failed": 0}  # spans that it did not, by reason
-        self._size, self._batch, self._delay = (
-            configuration.queue_size,
-            configuration.batch_size,
-            configuration.delay,
-        )
+        self._configuration = configuration
         self._queue: deque[Span] = deque()
         self._waiting = threading.Event()  # there is a span
         self._due = threading.Event()  # there are enough for a request, or the process ends
@@ -68,13 +64,13 @@ class OtlpExporter:
         self._thread.start()
 
     def put(self, span: Span) -> None:
-        if len(self._queue) >= self._size or self._closing:
+        if len(self._queue) >= self._configuration.queue_size or self._closing:
             self.dropped["queue_full"] += 1
             return
         self._queue.append(span)
         if not self._waiting.is_set():
             self._waiting.set()
-        if len(self._queue) >= self._batch and not self._due.is_set():
+        if len(self._queue) >= self._configuration.batch_size and not self._due.is_set():
             self._due.set()
 
     def close(self, seconds: float) -> None:
@@ -92,12 +88,13 @@ class OtlpExporter:
         self.dropped["export_failed"] += len(self._queue)
 
     def _run(self) -> None:
+        batch = self._configuration.batch_size
         while self._waiting.wait():
-            self._due.wait(self._delay)
+            self._due.wait(self._configuration.delay)
             self._waiting.clear()
             self._due.clear()
             while self._queue:
-                self._export([self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))])
+                self._export([self._queue.popleft() for _ in range(min(batch, len(self._queue)))])
             if self._closing:
                 return
 

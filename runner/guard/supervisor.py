@@ -57,7 +57,7 @@ class WorkerSupervisor:
     _logged_details: set[str] = attrs.field(init=False, factory=set)
 
     _worker: WorkerProcess | None = attrs.field(init=False, default=None)  # the present child
-    _asked: list[asyncio.Future[bytes]] = attrs.field(init=False, factory=list)  # for its metrics
+    _asked: asyncio.Future[bytes] | None = attrs.field(init=False, default=None)  # for its metrics, by all that ask
 
     def __attrs_post_init__(self) -> None:
         self._token = read_token(self._settings, "runner")
@@ -126,7 +126,7 @@ class WorkerSupervisor:
             return decision
         finally:
             await end_tasks(tasks)
-            self._worker = None
+            self._worker = self._asked = None
             self._process_state.ready.clear()
 
     async def _listen(self, worker: WorkerProcess) -> None:
@@ -146,10 +146,9 @@ class WorkerSupervisor:
                 case ipc.Working():
                     worker.working.set()
                 case ipc.MetricsRead(text=text):
-                    for asked in self._asked:
-                        if not asked.done():
-                            asked.set_result(text)
-                    self._asked.clear()
+                    if self._asked is not None:
+                        self._asked.set_result(text)
+                        self._asked = None
                 case ipc.Quarantined(flow_id=flow_id, seconds=seconds):
                     self._quarantine(flow_id, seconds)
                 case _:
@@ -159,16 +158,11 @@ class WorkerSupervisor:
         """Return the metrics of the child; TimeoutError: there is none, or it is blocked."""
         if self._worker is None:
             raise TimeoutError
-        if not self._asked:  # all that ask meanwhile get the same answer
+        if self._asked is None:
+            self._asked = asyncio.get_running_loop().create_future()
             self._worker.control.send(ipc.ReadMetrics())
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._asked.append(answer)
-        try:
-            async with asyncio.timeout(METRICS_SECONDS):
-                return await answer
-        finally:
-            if answer in self._asked:
-                self._asked.remove(answer)
+        async with asyncio.timeout(METRICS_SECONDS):
+            return await asyncio.shield(self._asked)
 
     def _report_detached(self, detail: str) -> None:
         """Publish why the router is not reachable; log each reason once, not with every attempt."""

@@ -159,21 +159,20 @@ async def _run(program: ProcessSpec, launchers: Launchers) -> ProcessResult:
     async with launchers.launch() as launcher:
         launcher.lifeline.write(_encode(program))
         process, end = launcher.process, launcher.lifeline.close
-        outputs = [_Output("output", end), _Output("error", end)]
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_feed(process.stdin, program.stdin))
-            for output, stream in zip(outputs, (process.stdout, process.stderr), strict=True):
-                tasks.create_task(output.read(stream))
+            output = tasks.create_task(_read(process.stdout, end))
+            errors = tasks.create_task(_read(process.stderr, end))
             tasks.create_task(launchers.ended(launcher))
             code = tasks.create_task(launcher.code())
-    for output in outputs:
-        if output.is_too_long:
-            detail = f"the process wrote more than {MAX_OUTPUT_BYTES} bytes to its standard {output.name}"
-            raise fault(Kind.RUNTIME, detail)
-    ended = code.result()
+    stdout, stderr, ended = output.result(), errors.result(), code.result()
+    if stdout is None or stderr is None:
+        which = "output" if stdout is None else "error"
+        detail = f"the process wrote more than {MAX_OUTPUT_BYTES} bytes to its standard {which}"
+        raise fault(Kind.RUNTIME, detail)
     if ended is None:
         raise fault(Kind.RUNTIME, "the process was killed")
-    return ProcessResult(ended, *(output.content for output in outputs))
+    return ProcessResult(ended, stdout, stderr)
 
 
 def _encode(program: ProcessSpec) -> bytes:
@@ -190,26 +189,17 @@ def _encode(program: ProcessSpec) -> bytes:
     return orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)
 
 
-@dataclass(slots=True)
-class _Output:
-    """Collects the output of a process up to a limit; `end` is called when it writes more."""
-
-    name: str
-    end: Callable[[], None]
-    content: bytes = b""
-    is_too_long: bool = False
-
-    async def read(self, stream: asyncio.StreamReader | None) -> None:
-        parts: list[bytes] = []
-        left = MAX_OUTPUT_BYTES
-        while stream is not None and (part := await stream.read(_CHUNK_BYTES)):
-            left -= len(part)
-            if left >= 0:
-                parts.append(part)
-            elif not self.is_too_long:
-                self.is_too_long = True
-                self.end()
-        self.content = b"".join(parts)
+async def _read(stream: asyncio.StreamReader | None, end: Callable[[], None]) -> bytes | None:
+    """Return the output of a process; if it is too long, call `end`, read on, and return None."""
+    parts: list[bytes] = []
+    left = MAX_OUTPUT_BYTES
+    while stream is not None and (part := await stream.read(_CHUNK_BYTES)):
+        if left >= 0 > left - len(part):
+            end()
+        left -= len(part)
+        if left >= 0:
+            parts.append(part)
+    return b"".join(parts) if left >= 0 else None
 
 
 async def _feed(stdin: asyncio.StreamWriter | None, content: bytes) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+import attrs
 import orjson
-from typing_extensions import override
 
 from flowhook.errors import InvalidError
 from flowhook.events.workflow_input import (
@@ -28,29 +28,15 @@ from runner.interpreter.journal import DIVERGED
 from runner.interpreter.nodes import Program
 from runner.interpreter.program import compile_program
 from runner.interpreter.requests import ExternalRequest
-from runner.interpreter.tracing import Observer
 from runner.tracing.recorder import PLACEHOLDER, TraceLimitError, TraceRecorder, ValueTable, placeholders
 
-# called with a request and the entry of the journal that answers it, or that holds its deadline
-OnAnswer = Callable[[ExternalRequest, JournalEntry], None]
 
-
+@attrs.define(eq=False, repr=False)
 class ReplayMachine(ExecutionMachine):
     """An execution that stops where its journal ends."""
 
-    __slots__ = ("_on_answer",)
-
-    @override
-    def __init__(
-        self,
-        program: Program,
-        workflow: ExecutionContext,
-        journal: Sequence[JournalEntry],
-        observer: Observer,
-        on_answer: OnAnswer,
-    ) -> None:
-        super().__init__(program, workflow, journal, observer)
-        self._on_answer = on_answer
+    # called with a request and the entry of the journal that answers it, or that holds its deadline
+    _on_answer: Callable[[ExternalRequest, JournalEntry], None] = attrs.field(kw_only=True)
 
     @property
     def pending(self) -> list[PendingRequest]:
@@ -129,7 +115,7 @@ class _Replay:
             depth=event.depth,
             one_time=one_time,
         )
-        return ReplayMachine(self._program, context, journal, recorder, recorder.request_answered)
+        return ReplayMachine(self._program, context, journal, recorder, on_answer=recorder.request_answered)
 
     def _one_time_urls(self) -> OneTimeUrls | None:
         """Return the flow's callback URLs with a placeholder for their tokens."""

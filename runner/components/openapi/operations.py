@@ -7,13 +7,13 @@ Source: OpenAPI Specification 3.0.4, 3.1.1 (section 4.8.23 "Reference Object") a
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 import attrs
+from typing_extensions import override
 
 from flowhook.payloads.content_type import is_json
 from runner.components.openapi.parameter_styles import DEFAULT_STYLES, PARAMETER_LOCATIONS, Parameter
@@ -78,8 +78,8 @@ def find_operation(document: Any, operation_id: str, uri: str) -> ApiOperation:
 
 
 @attrs.define(eq=False, repr=False)
-class _Reader(ABC):
-    """Reads one operation; base class with what all versions have in common."""
+class _OpenApi:
+    """Reads one operation of OpenAPI 3."""
 
     root: Mapping[str, Any]
     item: Mapping[str, Any]
@@ -123,25 +123,8 @@ class _Reader(ABC):
             if place in PARAMETER_LOCATIONS and place != "path":
                 yield Parameter(name, place, required=False, style=DEFAULT_STYLES[place], explode=False)
 
-    @abstractmethod
     def parameter(self, described: Mapping[str, Any], name: str, place: Any, *, required: bool) -> Parameter:
         """Return a parameter, or a member of a form, for which `place` is `query`."""
-
-    @abstractmethod
-    def schemes(self) -> Mapping[str, Any]:
-        """Return the security schemes."""
-
-    @abstractmethod
-    def base(self) -> str:
-        """Return the absolute URL to which paths are appended."""
-
-    @abstractmethod
-    def body(self) -> DeclaredBody | None:
-        """Return the declared body; None if absent."""
-
-
-class _OpenApi(_Reader):
-    def parameter(self, described: Mapping[str, Any], name: str, place: Any, *, required: bool) -> Parameter:
         style, explode, coded = (described.get(key) for key in ("style", "explode", "contentType"))
         style = style if isinstance(style, str) else DEFAULT_STYLES[place]
         coded = coded if isinstance(coded, str) and is_json(coded) else ""
@@ -156,9 +139,11 @@ class _OpenApi(_Reader):
         )
 
     def schemes(self) -> Mapping[str, Any]:
+        """Return the security schemes."""
         return mapping(mapping(self.root.get("components")).get("securitySchemes"))
 
     def base(self) -> str:
+        """Return the absolute URL to which paths are appended."""
         owners = (self.operation, self.item, self.root)
         servers = next((found for owner in owners if (found := sequence(owner.get("servers")))), [])
         server = mapping(servers[0] if servers else None)
@@ -188,15 +173,20 @@ class _OpenApi(_Reader):
         )
 
 
-class _Swagger(_Reader):
+class _Swagger(_OpenApi):
+    """Reads one of Swagger 2.0."""
+
+    @override
     def parameter(self, described: Mapping[str, Any], name: str, place: Any, *, required: bool) -> Parameter:
         separation = described.get("collectionFormat")
         style = _STYLES.get(separation) if isinstance(separation, str) else None
         return Parameter(name, place, required, style or DEFAULT_STYLES[place], separation == "multi")
 
+    @override
     def schemes(self) -> Mapping[str, Any]:
         return mapping(self.root.get("securityDefinitions"))
 
+    @override
     def base(self) -> str:
         here = urlsplit(self.uri)
         schemes = sequence(self.operation.get("schemes")) or sequence(self.root.get("schemes"))
@@ -205,6 +195,7 @@ class _Swagger(_Reader):
         path = str(self.root.get("basePath") or "")
         return _joined(self.uri, f"{scheme}://{host}/{path.lstrip('/')}")
 
+    @override
     def body(self) -> DeclaredBody | None:
         consumed = sequence(self.operation.get("consumes")) or sequence(self.root.get("consumes"))
         media_types = tuple(item for item in consumed if isinstance(item, str))

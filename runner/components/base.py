@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -96,6 +97,11 @@ class Context:
     def calling(self, origin: str) -> AbstractContextManager[None]:
         """Return a context for a call to an origin: it raises, and the execution parks, while that is down."""
         return nullcontext() if self._gate is None else self._gate.calling(origin)
+
+
+def time_left(context: Context, least: float = 0.001) -> float:
+    """Return the seconds until the deadline of a call, at least `least`."""
+    return max(least, context.deadline - asyncio.get_running_loop().time())
 
 
 class _Keywords(BaseModel):

@@ -24,6 +24,19 @@ MAX_AGE_SECONDS: Final = 300.0
 CLOSE_SECONDS: Final = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """Where a server is."""
+
+    host: str
+    port: int
+    tls: bool
+    path: str = ""  # from the slash on, for protocols that have one
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
 class Closable(Protocol):
     """A connection."""
 
@@ -128,6 +141,12 @@ class ConnectionPool:
 
 
 async def _close(pooled: _Pooled) -> None:
-    with pooled.seat, suppress(Exception):  # whatever a library raises about a connection that is broken
+    with pooled.seat:
+        await attempt(pooled.connection.close())
+
+
+async def attempt(action: Awaitable[None]) -> None:
+    """Await what may fail, for `CLOSE_SECONDS` at most."""
+    with suppress(Exception):  # whatever a library raises about a connection that is broken
         async with asyncio.timeout(CLOSE_SECONDS):
-            await pooled.connection.close()
+            await action

@@ -151,7 +151,8 @@ async def send(arguments: EvaluatedEmailSendArguments, context: Context) -> Any:
     _set_body(message, arguments.text, arguments.html)
     origin = f"smtp://{server.host}:{server.port or _PORTS[server.tls]}"
     with context.calling(origin):
-        refused = await _sent(server, sender.addr_spec, recipients, message.as_bytes(), context)
+        async with _session(server, address_policy=context.settings.address_policy) as smtp:
+            refused, _ = await smtp.sendmail(sender.addr_spec, recipients, message.as_bytes())
     return {
         "message_id": identifier,
         "accepted": [address for address in recipients if address not in refused],
@@ -160,15 +161,6 @@ async def send(arguments: EvaluatedEmailSendArguments, context: Context) -> Any:
             for address, response in refused.items()
         ],
     }
-
-
-async def _sent(
-    server: _Server, sender: str, recipients: list[str], message: bytes, context: Context
-) -> dict[str, aiosmtplib.SMTPResponse]:
-    """Send a message; returns the recipients that the server refused."""
-    async with _session(server, address_policy=context.settings.address_policy) as smtp:
-        refused, _ = await smtp.sendmail(sender, recipients, message)
-    return refused
 
 
 def _set_body(message: EmailMessage, text: str | None, html: str | None) -> None:

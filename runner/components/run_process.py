@@ -10,7 +10,6 @@ Source: dsl-reference.md, "Run", "Script Process", "Shell Process", "Process Res
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import sys
 from typing import Annotated, Any, Final, Literal, Self
@@ -19,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from flowhook import limits
 from flowhook.document.models.tasks import MAX_ARGUMENTS
-from runner.components.base import Context, as_text, component
+from runner.components.base import Context, as_text, component, time_left
 from runner.components.resource import Resource, fetch
 from runner.interpreter.errors import Kind, fault
 from runner.processes.flow_processes import PATH, FlowProcesses, ProcessSpec
@@ -127,7 +126,7 @@ async def _run(
         environment={variable: str(value) for variable, value in arguments.environment.items()},
         stdin=b"" if arguments.stdin is None else as_text(arguments.stdin).encode(),
         files=files,
-        seconds=max(1.0, context.deadline - asyncio.get_running_loop().time()),
+        seconds=time_left(context, 1.0),
     )
     pool = context.shared.get(FlowProcesses)
     if not arguments.await_:

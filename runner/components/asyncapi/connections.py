@@ -15,9 +15,8 @@ from typing import Any, Final, NamedTuple
 
 from flowhook import limits
 from runner.components.asyncapi.documents import ChannelOperation, DescribedServer, document_fault
-from runner.components.asyncapi.messages import ServerAddress
 from runner.components.base import Context
-from runner.components.connection_pool import Connection, ConnectionPool
+from runner.components.connection_pool import Connection, ConnectionPool, ServerAddress
 from runner.components.resource import fingerprint
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.outbound.policies import Policy
@@ -200,8 +199,3 @@ def exchange_fault(target: Target, problem: Exception, *, refused: bool = False)
         return fault(Kind.AUTHENTICATION, f"{target.endpoint} refuses the credentials")
     detail = f"{target.endpoint}: the exchange failed ({type(problem).__name__})"
     return fault(Kind.COMMUNICATION, detail, status=503)
-
-
-def time_left(context: Context) -> float:
-    """Return the seconds until the deadline of a call."""
-    return max(0.001, context.deadline - asyncio.get_running_loop().time())

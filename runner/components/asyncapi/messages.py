@@ -16,6 +16,7 @@ from flowhook.payloads.content_type import is_json
 from flowhook.tracing.context import TRACEPARENT
 from runner.components.asyncapi.documents import ChannelOperation, DescribedServer, Variable, document_fault
 from runner.components.base import as_text
+from runner.components.connection_pool import ServerAddress
 from runner.components.resource import VARIABLE, pointer_tokens
 from runner.interpreter.json_codec import encode
 
@@ -58,19 +59,6 @@ class InboundMessage:
     native: Any = field(default=None, repr=False)  # the message as the protocol's library has it, to acknowledge it by
 
 
-@dataclass(frozen=True, slots=True)
-class ServerAddress:
-    """Where a server is."""
-
-    host: str
-    port: int
-    path: str  # from the slash on; may be empty
-    tls: bool
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
 def endpoint_of(server: DescribedServer, given: Mapping[str, str], *, port: int, tls: bool) -> ServerAddress:
     """Return where a server is, with the `given` variables; `port` is the default.
 
@@ -89,7 +77,7 @@ def endpoint_of(server: DescribedServer, given: Mapping[str, str], *, port: int,
         pass  # the host is none
     if not _HOST.fullmatch(f"[{host}]" if ":" in host else host):
         raise document_fault(f"the server {server.name} has no valid host")
-    return ServerAddress(host, port if found is None else found, path, tls)
+    return ServerAddress(host, port if found is None else found, tls, path)
 
 
 def address_of(operation: ChannelOperation, payload: Any, headers: Mapping[str, Any], *, dots: bool) -> str:

@@ -30,11 +30,10 @@ from runner.components.asyncapi.connections import (
     closed_on_error,
     exchange_fault,
     pooled,
-    time_left,
 )
 from runner.components.asyncapi.documents import document_fault
 from runner.components.asyncapi.messages import InboundMessage, OutboundMessage
-from runner.components.base import Context
+from runner.components.base import Context, time_left
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.outbound.bound_client import IDEMPOTENCY_KEY
 from runner.outbound.dns import NamedTls, dial

@@ -27,7 +27,7 @@ from flowhook.sharing.table import RunnerLimits
 from runner.components.asyncapi.documents import ChannelOperation
 from runner.components.asyncapi.messages import InboundMessage, located
 from runner.components.base import as_text
-from runner.components.connection_pool import CLOSE_SECONDS
+from runner.components.connection_pool import attempt
 from runner.interpreter.errors import Kind, fault
 
 IDLE_SECONDS: Final = 60.0
@@ -124,7 +124,7 @@ class Subscriptions:
             raise
         else:
             if release:
-                await _attempt(session.source.end())
+                await attempt(session.source.end())
             return received
         finally:
             await self._put_back(name, session, release=release)
@@ -194,13 +194,7 @@ async def _next(
 
 async def _close(session: _Session) -> None:
     with session.seat:
-        await _attempt(session.source.close())
-
-
-async def _attempt(action: Awaitable[None]) -> None:
-    with suppress(Exception):  # whatever a library raises about a connection that is broken
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await action
+        await attempt(session.source.close())
 
 
 def as_json(message: InboundMessage, operation: ChannelOperation) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from pydantic import Field
 from flowhook import limits
 from flowhook.document.models.calls import FULL_NAME, HOST, IDENTIFIER, GrpcArguments, GrpcService
 from flowhook.tracing.spans import SpanKind, Value
-from runner.components.base import Context, component
+from runner.components.base import Context, component, time_left
 from runner.components.grpc_call.channels import pooled_channel, target_of
 from runner.components.grpc_call.schemas import GrpcMethod, Metadata, SchemaCache, ServiceSchema
 from runner.components.resource import Resource
@@ -139,11 +139,11 @@ async def _call(
     async with pooled_channel(target, context) as channel:
         if schema is None:
             schemas = context.shared.get(SchemaCache)
-            schema = await schemas.reflected(channel, target, service.name, metadata, _left(context))
+            schema = await schemas.reflected(channel, target, service.name, metadata, time_left(context))
         method = schema.method(service.name, arguments.method)
         requests = await _encoded(method, arguments.arguments)
         metadata = (*metadata, ("idempotency-key", context.idempotency_key))
-        answers = await _traced_exchange(channel, method, requests, metadata, service, _left(context))
+        answers = await _traced_exchange(channel, method, requests, metadata, service, time_left(context))
     decoded = await _beside(sum(map(len, answers)), lambda: [method.decode(answer) for answer in answers])
     return decoded if method.streams_responses else decoded[0]
 
@@ -220,7 +220,3 @@ async def _exchange(
 async def _beside(size: int, convert: Callable[[], list[Converted]]) -> list[Converted]:
     """Return the result of `convert`, run in a thread if there is much data, so as not to block the event loop."""
     return convert() if size < _THREAD_BYTES else await asyncio.to_thread(convert)
-
-
-def _left(context: Context) -> float:
-    return max(0.0, context.deadline - asyncio.get_running_loop().time())

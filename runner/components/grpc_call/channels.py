@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -22,7 +21,7 @@ import grpc.aio
 
 from flowhook import limits
 from runner.components.base import Context
-from runner.components.connection_pool import ConnectionPool
+from runner.components.connection_pool import ConnectionPool, ServerAddress
 from runner.outbound.dns import TRUSTED_ROOTS, dial
 from runner.outbound.http_client import USER_AGENT
 
@@ -41,19 +40,7 @@ _OPTIONS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class GrpcTarget:
-    """A server, as named in a flow."""
-
-    host: str
-    port: int
-    tls: bool
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
-def target_of(host: str, port: int | None) -> GrpcTarget:
+def target_of(host: str, port: int | None) -> ServerAddress:
     """Return the server that `service.host` and `service.port` name.
 
     The DSL has no flag for TLS: it is used on port 443, which is the default one, and wherever `host` begins with
@@ -62,11 +49,11 @@ def target_of(host: str, port: int | None) -> GrpcTarget:
     scheme, _, name = host.rpartition("://")
     if port is None:
         port = HTTP_PORT if scheme == "http" else HTTPS_PORT
-    return GrpcTarget(name, port, tls=scheme == "https" if scheme else port == HTTPS_PORT)
+    return ServerAddress(name, port, tls=scheme == "https" if scheme else port == HTTPS_PORT)
 
 
 @asynccontextmanager
-async def pooled_channel(target: GrpcTarget, context: Context) -> AsyncIterator[grpc.aio.Channel]:
+async def pooled_channel(target: ServerAddress, context: Context) -> AsyncIterator[grpc.aio.Channel]:
     """Provide a channel to a server, for one call; the caller sets the deadline.
 
     Raises:
@@ -82,7 +69,7 @@ def _is_unreachable(problem: BaseException) -> bool:
     return isinstance(problem, grpc.aio.AioRpcError) and problem.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def _open(target: GrpcTarget, context: Context) -> grpc.aio.Channel:
+async def _open(target: ServerAddress, context: Context) -> grpc.aio.Channel:
     host, port = await dial(target.host, target.port, address_policy=context.settings.address_policy)
     address = f"ipv6:[{quote(host, safe=':')}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
     usual = HTTPS_PORT if target.tls else HTTP_PORT

@@ -31,7 +31,7 @@ from flowhook.process.settings import RunnerSettings
 from flowhook.sandbox.offload import Offload
 from flowhook.sandbox.worker import TooCostlyError
 from runner.components.base import Context
-from runner.components.grpc_call.channels import GrpcTarget
+from runner.components.connection_pool import ServerAddress
 from runner.components.resource import Cache, Resource, fetch, fingerprint
 from runner.interpreter.errors import Kind, fault
 from runner.protoc import compile_source
@@ -243,7 +243,7 @@ class SchemaCache:
         return await self._schemas.get(key, load)
 
     async def reflected(
-        self, channel: grpc.aio.Channel, target: GrpcTarget, service: str, metadata: Metadata, seconds: float
+        self, channel: grpc.aio.Channel, target: ServerAddress, service: str, metadata: Metadata, seconds: float
     ) -> ServiceSchema:
         async def load() -> tuple[ServiceSchema, int]:
             files, size = await reflect(channel, service, metadata, seconds)

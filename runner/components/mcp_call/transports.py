@@ -25,7 +25,7 @@ from mcp_types import jsonrpc_message_adapter
 from pydantic import ValidationError
 
 from flowhook import limits
-from runner.components.base import Context
+from runner.components.base import Context, time_left
 from runner.components.mcp_call.call import EvaluatedStdioTransport
 from runner.components.run_process import check_allowed
 from runner.interpreter.errors import Kind, TaskFault, fault
@@ -140,7 +140,7 @@ async def started(
         environment={name: str(value) for name, value in transport.environment.items()},
         stdin=b"",
         files={},
-        seconds=max(1.0, context.deadline - asyncio.get_running_loop().time()),
+        seconds=time_left(context, 1.0),
     )
     incoming, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     write, outgoing = anyio.create_memory_object_stream[SessionMessage](0)

@@ -8,10 +8,10 @@ document that may be sloppy, and sends it like all others, under the address pol
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
+from multidict import CIMultiDict
 from pydantic import Field
 from yarl import URL
 
@@ -31,6 +31,7 @@ from runner.components.openapi.operations import (
 from runner.components.openapi.parameter_styles import Parameter, UnwritableError
 from runner.components.resource import VARIABLE, Resource
 from runner.interpreter.json_codec import encode
+from runner.outbound.http_response import HttpRequest
 from runner.outbound.policies import Policy
 
 _MULTIPART: Final = "multipart/"
@@ -74,17 +75,7 @@ async def call(arguments: EvaluatedOpenApiArguments, context: Context) -> Any:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class OperationRequest:
-    """A request, ready to be sent."""
-
-    method: str
-    url: URL
-    headers: dict[str, str]
-    body: bytes | None
-
-
-def build_request(operation: ApiOperation, given: Mapping[str, Any]) -> OperationRequest:
+def build_request(operation: ApiOperation, given: Mapping[str, Any]) -> HttpRequest:
     """Return the request that calls an operation with the `given` parameters, of which null counts as absent.
 
     A declared parameter is put in its place. The body is the value of `body` (in Swagger 2.0: of the parameter that the
@@ -111,14 +102,13 @@ def build_request(operation: ApiOperation, given: Mapping[str, Any]) -> Operatio
                 raise document_fault(f"with.parameters.{parameter.name} {problem}") from None
             written[parameter.place][parameter.name] = text
     body, content_type = _body(operation, rest)
-    headers, cookies = written["header"], "; ".join(filter(None, written["cookie"].values()))
-    if content_type and not any(name.lower() == "content-type" for name in headers):
-        headers["Content-Type"] = content_type
-    if cookies:
+    headers = CIMultiDict(written["header"])
+    if content_type:
+        headers.setdefault("Content-Type", content_type)
+    if cookies := "; ".join(filter(None, written["cookie"].values())):
         headers["Cookie"] = cookies
-    return OperationRequest(
-        operation.method, _url(operation, written["path"], written["query"].values()), headers, body
-    )
+    url = _url(operation, written["path"], written["query"].values())
+    return HttpRequest(operation.method, url, headers, body)
 
 
 def _url(operation: ApiOperation, values: Mapping[str, str], query: Iterable[str]) -> URL:

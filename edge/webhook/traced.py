@@ -24,8 +24,7 @@ from edge.webhook.stages import Delivery
 from flowhook.model import Event
 from flowhook.model.rejections import RequestOutcome
 from flowhook.tracing import context
-from flowhook.tracing.spans import Span, SpanKind, Value, method_of, span_name_of
-from flowhook.tracing.tracer import SpanTracer
+from flowhook.tracing.tracer import Span, SpanKind, SpanTracer, Value, method_of, span_name_of
 
 MAX_PORT_DIGITS: Final = 5
 GROWTH: Final = 64  # bytes that a `traceparent` adds to the head of a request that has none

@@ -8,7 +8,7 @@
                                         │ a bounded queue, read by a thread
                                    exporter.OtlpExporter
 
-Spans are values of `spans`, made on the event loop; the thread makes OpenTelemetry's of them. Only `exporter` imports
+Spans are values, made on the event loop; the thread makes OpenTelemetry's of them. Only `exporter` imports
 `opentelemetry`, and only processes that export import it. `context` is used without any exporter, too: the context of a
 request is passed on in the calls of its execution.
 """

@@ -1,7 +1,7 @@
 """Exports spans over OTLP, in a thread of its own. The only module that imports `opentelemetry`.
 
 The SDK's `BatchSpanProcessor` is not used: it does not count what it drops, and wakes every few seconds with nothing to
-do. Neither is its tracer, since `flowhook.tracing.spans` costs the event loop less. Encoding, compression, TLS, retries
+do. Neither is its tracer, since `SpanTracer` costs the event loop less. Encoding, compression, TLS, retries
 and all variables of the exporters are OpenTelemetry's.
 """
 
@@ -26,7 +26,7 @@ import flowhook
 from flowhook.process import logs
 from flowhook.tracing.configuration import EXPORTERS, TracesConfiguration
 from flowhook.tracing.context import TraceContext
-from flowhook.tracing.spans import Span
+from flowhook.tracing.tracer import Span
 
 _SCHEMA = "https://opentelemetry.io/schemas/1.44.0"
 

@@ -17,8 +17,7 @@ from typing import Final
 import attrs
 
 from flowhook.tracing.context import TRACEPARENT, TRACESTATE, TraceContext
-from flowhook.tracing.spans import Span, SpanKind, Value, method_of, span_name_of
-from flowhook.tracing.tracer import SpanTracer
+from flowhook.tracing.tracer import Span, SpanKind, SpanTracer, Value, method_of, span_name_of
 from runner.interpreter.errors import Kind, TaskFault
 from runner.outbound.destinations import DestinationDown
 from runner.outbound.http_response import HttpRequest

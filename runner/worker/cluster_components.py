@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, StrictStr
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
 from flowhook.process import logs
 from flowhook.retrying import RETRY_SECONDS
-from flowhook.tracing.spans import SpanKind, Value
+from flowhook.tracing.tracer import SpanKind, Value
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status

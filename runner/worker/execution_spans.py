@@ -20,8 +20,7 @@ from flowhook.document.definition import kind_of
 from flowhook.model import Event, WorkflowError
 from flowhook.tracing import context
 from flowhook.tracing.context import TRACEPARENT, TraceContext
-from flowhook.tracing.spans import Span, SpanKind
-from flowhook.tracing.tracer import SpanTracer
+from flowhook.tracing.tracer import Span, SpanKind, SpanTracer
 from runner.interpreter.effects import Perform
 from runner.interpreter.tracing import Observation, Observer, TaskStart
 from runner.outbound.call_trace import CallTrace, error_type

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from flowhook.document.models.calls import AsyncApiArguments, AsyncApiMessage, AsyncApiServer
-from flowhook.tracing.spans import SpanKind, Value
+from flowhook.tracing.tracer import SpanKind, Value
 from runner.components.asyncapi.connections import PROTOCOLS, Target, explained, load_transport, select_server
 from runner.components.asyncapi.documents import (
     RECEIVE,

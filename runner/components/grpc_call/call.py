@@ -20,7 +20,7 @@ from pydantic import Field
 
 from flowhook import limits
 from flowhook.document.models.calls import FULL_NAME, HOST, IDENTIFIER, GrpcArguments, GrpcService
-from flowhook.tracing.spans import SpanKind, Value
+from flowhook.tracing.tracer import SpanKind, Value
 from runner.components.base import Context, component, time_left
 from runner.components.grpc_call.channels import pooled_channel, target_of
 from runner.components.grpc_call.schemas import GrpcMethod, Metadata, SchemaCache, ServiceSchema

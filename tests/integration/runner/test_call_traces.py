@@ -16,8 +16,7 @@ from support.pets import pets_server
 
 from flowhook.model import Event
 from flowhook.tracing.context import TraceContext, parse
-from flowhook.tracing.spans import SpanKind
-from flowhook.tracing.tracer import SpanTracer
+from flowhook.tracing.tracer import SpanKind, SpanTracer
 from runner.interpreter.effects import Perform
 from runner.outbound.call_trace import CURRENT, CallTrace
 from runner.worker.execution_spans import MAX_TASKS, ExecutionTracing

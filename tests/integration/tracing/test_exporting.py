@@ -16,8 +16,7 @@ from support.patience import PATIENCE
 
 from flowhook.tracing import tracer as tracers
 from flowhook.tracing.configuration import configured
-from flowhook.tracing.spans import MAX_TEXT, SpanKind
-from flowhook.tracing.tracer import running_tracer
+from flowhook.tracing.tracer import MAX_TEXT, SpanKind, running_tracer
 
 PROTOCOLS = ("grpc", "http/protobuf")
 

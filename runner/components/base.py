@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -99,6 +100,21 @@ class Context:
         return nullcontext() if self._gate is None else self._gate.calling(origin)
 
 
+async def load_optional(function: str, module: str, extra: str) -> Any:
+    """Import a module of a function on first use, which needs an extra of the distribution; empty: none.
+
+    Raises:
+        TaskFault: a library is not installed (configuration).
+    """
+    try:
+        return await asyncio.to_thread(importlib.import_module, module)
+    except ModuleNotFoundError as problem:
+        if not extra:
+            raise
+        detail = f"{function}: this runner lacks {problem.name}: install flowhook[{extra}] where runners run"
+        raise fault(Kind.CONFIGURATION, detail) from None
+
+
 def time_left(context: Context, least: float = 0.001) -> float:
     """Return the seconds until the deadline of a call, at least `least`."""
     return max(least, context.deadline - asyncio.get_running_loop().time())
@@ -141,10 +157,11 @@ def component(name: str) -> Callable[[Callable[..., Awaitable[Any]]], Component]
         if len(names) == 1 and inspect.isclass(hint := hints.get(names[0])) and issubclass(hint, BaseModel):
             return Component(name, hint, function, summary)
 
-        defaults = {
-            each: ... if (given := parameters[each].default) is inspect.Parameter.empty else given for each in names
+        given = {each: parameters[each].default for each in names}
+        fields: dict[str, Any] = {
+            each: (hints.get(each, Any), ... if default is inspect.Parameter.empty else default)
+            for each, default in given.items()
         }
-        fields: dict[str, Any] = {each: (hints.get(each, Any), defaults[each]) for each in names}
 
         async def invoke(checked: BaseModel, context: Context) -> Any:
             return await function(**{key: getattr(checked, key) for key in fields}, context=context)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final, Literal, Self
 from urllib.parse import urlencode
 
@@ -37,9 +38,6 @@ _CODECS: Final = {
     "windows-1252": "cp1252",
 }
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")
-_OK = 200
-_MULTIPLE_CHOICES = 300
-_BAD_REQUEST = 400
 
 
 class EvaluatedEndpoint(FetchedEndpoint):
@@ -127,8 +125,8 @@ async def exchange(
         follow_redirects=redirect,
         authentication=authentication,
     )
-    limit = _BAD_REQUEST if redirect else _MULTIPLE_CHOICES
-    if not _OK <= response.status < limit:
+    limit = HTTPStatus.BAD_REQUEST if redirect else HTTPStatus.MULTIPLE_CHOICES
+    if not HTTPStatus.OK <= response.status < limit:
         raise refusal(response, method)
     match output:
         case "raw":

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, Final
 
 import oauthlib.oauth1
@@ -22,11 +23,6 @@ from flowhook.json import object_of
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, fault, shorten
 from runner.outbound.http_response import HttpResponse, response_fault, server_time, to_delay_ms
-
-_UNAUTHORIZED = 401
-_FORBIDDEN = 403
-_TOO_MANY_REQUESTS = 429
-_ERRORS_FROM = 300
 
 
 class _UserContext(BaseModel):
@@ -52,8 +48,8 @@ async def post(arguments: TwitterPostArguments, context: Context) -> Any:
         "POST", url, headers={"Authorization": _authorization(credentials, url)}, json={"text": arguments.text}
     )
     answer = object_of(response.body) or {}
-    if response.status >= _ERRORS_FROM:
-        kinds = {_UNAUTHORIZED: Kind.AUTHENTICATION, _FORBIDDEN: Kind.AUTHORIZATION}
+    if response.status >= HTTPStatus.MULTIPLE_CHOICES:
+        kinds = {HTTPStatus.UNAUTHORIZED: Kind.AUTHENTICATION, HTTPStatus.FORBIDDEN: Kind.AUTHORIZATION}
         said = next((answer[key] for key in ("detail", "title") if isinstance(answer.get(key), str)), response.reason)
         for value in credentials.model_dump().values():  # in case X echoes them
             said = said.replace(value, "…")
@@ -71,7 +67,7 @@ async def post(arguments: TwitterPostArguments, context: Context) -> Any:
 def _until_reset(response: HttpResponse) -> int:
     """Return the milliseconds until the rate limit of the account is reset; 0: unknown."""
     reset = response.headers.get("x-rate-limit-reset", "")
-    if response.status != _TOO_MANY_REQUESTS or not re.fullmatch(r"[0-9]{1,12}", reset):
+    if response.status != HTTPStatus.TOO_MANY_REQUESTS or not re.fullmatch(r"[0-9]{1,12}", reset):
         return 0
     now = server_time(response.headers.get("Date"), datetime.now(UTC))
     return to_delay_ms(int(reset) - now.timestamp())

@@ -1,8 +1,7 @@
 """The guard: supervises the worker process of a runner from the parent process.
 
-- `evaluation_record`: shared memory that shows what the child evaluates; `usage`: samples the child's CPU time and
-  memory.
-- `watchdog`: decides from both whether to kill the child.
+- `evaluation_record`: shared memory that shows what the child evaluates.
+- `watchdog`: samples the child's CPU time and memory, and decides from both whether to kill the child.
 - `exits`: attributes an exit to an execution, and calls the router on behalf of a child that can't.
 - `worker_process`: one child process with its control channel and record; `process_starter`: starts such processes.
 - `supervisor`: restarts the child, with backoff.

@@ -1,4 +1,4 @@
-"""The watchdog: decides from the shared record and the child's resource usage whether to kill the child.
+"""The watchdog: decides from the shared record and samples of the child's resource usage whether to kill the child.
 
 Limits apply to the child's *own time*: its CPU time and, for calls and the event loop, the time that it slept
 voluntarily. Time spent waiting for a CPU, or stopped, does not count: on a busy machine an expression of 0.2 s may take
@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
-from typing import Final
+from enum import Enum
+from typing import Final, NamedTuple
 
 import attrs
+import psutil
 
 from flowhook import limits
 from flowhook.model import WorkflowError
 from runner.guard.evaluation_record import Activity, RecordSnapshot
-from runner.guard.usage import GONE, SchedulingState, Usage
 from runner.interpreter.errors import Kind, error
 
 # Own time without a beat of the event loop, and without an evaluation, after which the loop counts as stuck. It is also
@@ -41,6 +42,56 @@ SUBJECTS: Final = {
 }
 
 _NS: Final = 1_000_000_000
+
+
+class SchedulingState(Enum):
+    """Scheduling state of a process."""
+
+    RUNNABLE = "runnable"  # computes, or waits for a CPU or a page: it continues as soon as the machine lets it
+    SLEEPING = "sleeping"  # waits voluntarily; more CPU time would not help
+    STOPPED = "stopped"  # stopped by a signal or a debugger, or ended
+
+
+class Usage(NamedTuple):
+    """One sample of a process."""
+
+    cpu_ns: int  # CPU time of all threads, user and system; in steps of about 10 ms
+    resident: int  # resident memory in bytes
+    state: SchedulingState  # of its first thread; `RUNNABLE` on systems that do not report it
+
+
+GONE: Final = Usage(0, 0, SchedulingState.STOPPED)
+
+_STATES: Final = dict.fromkeys(
+    (psutil.STATUS_SLEEPING, psutil.STATUS_IDLE, psutil.STATUS_PARKED), SchedulingState.SLEEPING
+) | dict.fromkeys(
+    (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD),
+    SchedulingState.STOPPED,
+)
+
+
+class UsageSampler:
+    """Samples one process through psutil, on every system that psutil supports. Never blocks for long."""
+
+    def __init__(self, pid: int) -> None:
+        """Sample the process `pid`, which may have ended."""
+        try:
+            self._process: psutil.Process | None = psutil.Process(pid)
+        except psutil.Error:
+            self._process = None
+
+    def sample(self) -> Usage:
+        """Return the present usage; `GONE` if the process has ended."""
+        if self._process is None:
+            return GONE
+        try:
+            with self._process.oneshot():
+                times = self._process.cpu_times()
+                state = _STATES.get(self._process.status(), SchedulingState.RUNNABLE)
+                resident = self._process.memory_info().rss
+        except psutil.Error:
+            return GONE
+        return Usage(int((times.user + times.system) * _NS), resident, state)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,7 @@ from flowhook.sandbox.forking import ForkedProcess
 from flowhook.sandbox.spawning import SpawnedProcess, socket_pair
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.guard.process_starter import ProcessStarter
-from runner.guard.usage import GONE, SchedulingState, Usage, UsageSampler
-from runner.guard.watchdog import KillDecision, Watchdog
+from runner.guard.watchdog import GONE, KillDecision, SchedulingState, Usage, UsageSampler, Watchdog
 from runner.ipc import ControlChannel
 
 # intervals between looks at the record: while the child evaluates, and when it has been idle for a while

@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 import aiohttp
@@ -39,9 +40,6 @@ from runner.outbound.policies import Policy
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 
 _LINE_BREAK: Final = re.compile(r"[\r\n\0]")
-_OK: Final = 200
-_SWITCHING_PROTOCOLS: Final = 101
-_UNAUTHORIZED: Final = 401
 
 Answer = TypeVar("Answer", HttpResponse, aiohttp.ClientResponse, aiohttp.ClientWebSocketResponse)
 Response = TypeVar("Response", HttpResponse, aiohttp.ClientResponse)
@@ -145,7 +143,7 @@ class BoundClient:
         if authentication is not None and "Authorization" not in request.headers:
             request.headers["Authorization"] = (await self.authorization(authentication)).value
         async with await self._exchange(request, self._client.open_websocket) as socket:
-            self._answered(request, _OK)
+            self._answered(request, HTTPStatus.OK)
             with self._explained(request, begins=False):
                 yield socket
 
@@ -210,7 +208,7 @@ class BoundClient:
             return await send(replace(request, account=policy.digest))
         authorization = await self.authorization(policy)
         response = await send(request.with_headers(Authorization=authorization.value))
-        if response.status != _UNAUTHORIZED or not authorization.cached:
+        if response.status != HTTPStatus.UNAUTHORIZED or not authorization.cached:
             return response
         if isinstance(response, aiohttp.ClientResponse):
             response.close()
@@ -231,7 +229,7 @@ class BoundClient:
         with self._traced(request) if is_traced else NOT_TRACED as exchange, self._explained(request):
             async with asyncio.timeout_at(self._deadline):
                 answer = await perform(request)
-            status = _SWITCHING_PROTOCOLS if isinstance(answer, aiohttp.ClientWebSocketResponse) else answer.status
+            status = 101 if isinstance(answer, aiohttp.ClientWebSocketResponse) else answer.status  # switched protocols
             exchange.set("http.response.status_code", status)
             return answer
         raise AssertionError("unreachable")
@@ -263,7 +261,7 @@ class BoundClient:
             raise fault(Kind.TIMEOUT, f"{shown}: no response within the timeout") from None
         except TaskFault:
             if gate is not None:
-                gate.answered(origin, _OK)  # the response is not acceptable, but there is one
+                gate.answered(origin, HTTPStatus.OK)  # the response is not acceptable, but there is one
             raise
         except (aiohttp.ClientError, OSError, ValueError, UnicodeError) as problem:
             cause = _explain(problem)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Final
 
 import attrs
@@ -20,11 +21,8 @@ from runner.interpreter.errors import DESTINATION_DOWN, Kind, TaskFault, error
 from runner.interpreter.retry_policy import is_transient
 
 SERVER_ERROR: Final = 500
-_TOO_MANY_REQUESTS: Final = 429
 # statuses of gateways and overload: the call did not reach what would have processed it
 _NOT_PROCESSED: Final = frozenset({429, 502, 503, 504})
-_OK: Final = 200
-_UNAVAILABLE: Final = 503
 NO_ANSWER: Final = "no answer within the timeout"
 
 
@@ -110,7 +108,7 @@ class CallGate:
     def answered(self, origin: str, status: int, retry_after_ms: int = 0) -> None:
         """Record the status of a response; from 500 on, or 429 with a time, it counts as a failure."""
         self._pending = ""
-        if status >= SERVER_ERROR or (status == _TOO_MANY_REQUESTS and retry_after_ms):
+        if status >= SERVER_ERROR or (status == HTTPStatus.TOO_MANY_REQUESTS and retry_after_ms):
             self._failed(origin, f"it answers {status}", retry_after_ms, counts=status not in _NOT_PROCESSED)
         else:
             self._destinations.succeeded(self._flow_id, origin)
@@ -152,15 +150,15 @@ class CallGate:
                 else:
                     self.failed(origin, f"calls fail with status {failed.status}")
             elif not failed.type.endswith(Kind.CONFIGURATION):
-                self.answered(origin, _OK)  # it refused the call
+                self.answered(origin, HTTPStatus.OK)  # it refused the call
             raise
         except BaseException:
             self._pending = origin
             raise
-        self.answered(origin, _OK)
+        self.answered(origin, HTTPStatus.OK)
 
 
 def destination_error(origin: str, cause: str) -> WorkflowError:
     """Return the error of a call that was not made, because its destination is down: it is not tried again."""
-    failed = error(Kind.COMMUNICATION, f"{origin} is down: {cause}", status=_UNAVAILABLE)
+    failed = error(Kind.COMMUNICATION, f"{origin} is down: {cause}", status=503)
     return replace(failed, title=DESTINATION_DOWN)

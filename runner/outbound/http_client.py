@@ -13,6 +13,7 @@ import socket
 import time
 from dataclasses import replace
 from functools import partial
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Final, Self
 
@@ -41,8 +42,6 @@ CLOSE_SECONDS: Final = 5.0  # time that a server has to answer the close of a We
 
 _BECOME_GET: Final = frozenset({(301, "POST"), (302, "POST")})
 _FOLLOWED: Final = {"http": ("http", "https"), "https": ("https",)}  # schemes of targets, by that of the redirect
-_SEE_OTHER: Final = 303
-_UNAUTHORIZED: Final = 401
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
@@ -85,7 +84,7 @@ class HttpClient:
                 answered, request = request, replace(request, url=request.url.join(URL(location)))
                 request.account = account if request.url.origin() == origin else None
                 # Source: RFC 9110, sections 15.4.2 to 15.4.4
-                becomes_get = response.status == _SEE_OTHER and request.method != "HEAD"
+                becomes_get = response.status == HTTPStatus.SEE_OTHER and request.method != "HEAD"
                 if becomes_get or (response.status, request.method) in _BECOME_GET:
                     request.method, request.body = "GET", None
                     request.headers.popall("Content-Type", None)
@@ -108,7 +107,8 @@ class HttpClient:
             value = self._challenges.authorization(origin, account, method=request.method, target=target)
             response = await self._request(request if value is None else request.with_headers(Authorization=value))
             given = response.headers.getall("WWW-Authenticate", ())
-            if response.status != _UNAUTHORIZED or attempt or not self._challenges.remember(origin, account, given):
+            is_challenge = response.status == HTTPStatus.UNAUTHORIZED and not attempt
+            if not is_challenge or not self._challenges.remember(origin, account, given):
                 return response
             response.close()
         raise AssertionError("unreachable")

@@ -51,9 +51,6 @@ _LONG_NAME: Final = 16
 class TooManyResponsesError(aiohttp.ClientError):
     """A server sent too many interim responses, or responses without a request."""
 
-    def __init__(self) -> None:
-        super().__init__(f"the server sent more than {MAX_INTERIM_RESPONSES} interim responses")
-
 
 class ResponseTooLargeError(TaskFault):
     """A response is larger than `limits.MAX_RESULT_BYTES`."""

@@ -21,6 +21,7 @@ import time
 import warnings
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote_plus, urlencode, urlsplit
 
@@ -45,9 +46,6 @@ MAX_LIFETIME: Final = 24 * 3600.0
 MAX_TOKEN_LENGTH: Final = 16 * 1024  # maximum number of characters of an access token: servers accept no longer header
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 _ERROR: Final = re.compile(r"[a-z_]{1,40}")
-_OK: Final = 200
-_BAD_REQUEST: Final = 400
-_SERVER_ERROR: Final = 500
 _TRANSIENT: Final = frozenset({408, 425, 429})
 MAX_TOKENS: Final = 1024  # maximum number of cached tokens (LRU)
 MAX_PROVIDERS: Final = 256
@@ -142,7 +140,7 @@ def parse_token(status: int, body: bytes, *, retry_after_ms: int = 0) -> Issued:
             has no usable token (communication). Of the response the message contains only the error code.
     """
     answer = object_of(body) or {}
-    if status != _OK:
+    if status != HTTPStatus.OK:
         raise _refusal(status, answer.get("error"), retry_after_ms)
     token, kind = answer.get("access_token"), answer.get("token_type", "Bearer")
     if not isinstance(token, str) or len(token) > MAX_TOKEN_LENGTH or not _TOKEN.fullmatch(token):
@@ -220,7 +218,7 @@ def _as_object(parameters: list[tuple[str, str]]) -> dict[str, str | list[str]]:
 
 def _refusal(status: int, error: object, retry_after_ms: int) -> TaskFault:
     code = f" ({error})" if isinstance(error, str) and _ERROR.fullmatch(error) else ""
-    if _BAD_REQUEST <= status < _SERVER_ERROR and status not in _TRANSIENT:
+    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _TRANSIENT:
         return fault(Kind.AUTHENTICATION, f"the token endpoint refused the request with {status}{code}")
     said = f"the token endpoint answered {status}{code}"
     return fault(Kind.COMMUNICATION, said, status=status, retry_after_ms=retry_after_ms)
@@ -301,7 +299,7 @@ class Tokens:
         if (provider := self._providers.get(key)) is not None:
             return provider
         answer = await send("GET", configuration_url(policy.authority), headers={"Accept": "application/json"})
-        if answer.status != _OK:
+        if answer.status != HTTPStatus.OK:
             said = f"the OpenID provider answered {answer.status} to the request for its configuration"
             raise fault(Kind.COMMUNICATION, said, status=answer.status, retry_after_ms=answer.retry_after_ms)
         provider = parse_configuration(answer.body, policy.authority, policy.issuers)

@@ -28,8 +28,7 @@ from flowhook.sandbox.spawning import SpawnedProcess
 from flowhook.sharing.table import OffloadLimits
 from flowhook.wire import convert
 from runner.guard.evaluation_record import Activity, RecordSnapshot
-from runner.guard.usage import UsageSampler
-from runner.guard.watchdog import SUBJECTS, KillDecision, Watchdog, time_limit_message
+from runner.guard.watchdog import SUBJECTS, KillDecision, UsageSampler, Watchdog, time_limit_message
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, error
 from runner.quarantine import INPUT, evaluation

@@ -231,6 +231,4 @@ def fault_of(target: Target, problem: Exception) -> TaskFault:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    return value if isinstance(value, str) else str(value)
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flowhook.document.models.calls import AsyncApiArguments, AsyncApiMessage, AsyncApiServer
 from flowhook.tracing.tracer import SpanKind, Value
-from runner.components.asyncapi.connections import PROTOCOLS, Target, explained, load_transport, select_server
+from runner.components.asyncapi.connections import PROTOCOLS, BrokerProtocol, Target, explained, select_server
 from runner.components.asyncapi.documents import (
     RECEIVE,
     SEND,
@@ -23,7 +23,7 @@ from runner.components.asyncapi.documents import (
 )
 from runner.components.asyncapi.messages import address_of, endpoint_of, outbound
 from runner.components.asyncapi.subscriptions import Subscriptions, as_json
-from runner.components.base import Context, as_text, component
+from runner.components.base import Context, as_text, component, load_optional
 from runner.components.resource import Resource
 from runner.outbound.call_trace import Exchange, traced
 from runner.outbound.policies import Policy
@@ -82,7 +82,7 @@ async def call(arguments: EvaluatedAsyncApiArguments, context: Context) -> Any:
     message = arguments.message
     target = _target(arguments, operation, message.payload, message.headers)
     protocol = PROTOCOLS[target.server.protocol]
-    transport = await load_transport(protocol)
+    transport = await _transport(protocol)
     encoded = outbound(operation, message.payload, message.headers, key=context.idempotency_key)
     if protocol.module in _OVER_HTTP:  # requests of the HTTP client say themselves what they call
         return await transport.publish(target, encoded, context)
@@ -110,7 +110,7 @@ async def subscribe(arguments: EvaluatedSubscribeArguments, context: Context) ->
     """Receive a message of a subscription; returns `{message, token, ended}`."""
     operation = await _operation(arguments, RECEIVE, context)
     target = _target(arguments, operation, {}, {})
-    transport = await load_transport(PROTOCOLS[target.server.protocol])
+    transport = await _transport(PROTOCOLS[target.server.protocol])
     if not hasattr(transport, "subscribe"):
         raise document_fault("an HTTP server can't be subscribed to: a webhook or a callback receives messages")
     state = arguments.subscription
@@ -128,6 +128,11 @@ async def subscribe(arguments: EvaluatedSubscribeArguments, context: Context) ->
     )
     is_over = is_over or (message is None and left is not None and left <= state.seconds and state.seconds > 0)
     return {"message": None if message is None else as_json(message, operation), "token": token, "ended": is_over}
+
+
+async def _transport(protocol: BrokerProtocol) -> Any:
+    """Return the module of a protocol."""
+    return await load_optional("asyncapi", f"{__package__}.{protocol.module}", protocol.extra)
 
 
 async def _operation(arguments: _Arguments, action: str, context: Context) -> ChannelOperation:

@@ -7,7 +7,6 @@ protocol's module bounds what a connection receives: by `ReadBound`, or as its l
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -141,21 +140,6 @@ def select_server(operation: ChannelOperation, name: str | None, protocol: str |
         known = ", ".join(PROTOCOLS)
         raise document_fault(f"the protocol {server.protocol} is not supported; those that are: {known}")
     return server
-
-
-async def load_transport(protocol: BrokerProtocol) -> Any:
-    """Import the module of a protocol.
-
-    Raises:
-        TaskFault: its library is not installed (configuration).
-    """
-    try:
-        return await asyncio.to_thread(importlib.import_module, f"{__package__}.{protocol.module}")
-    except ModuleNotFoundError as problem:
-        if not protocol.extra:
-            raise
-        detail = f"this runner lacks {problem.name}: install flowhook[{protocol.extra}] where runners run"
-        raise document_fault(detail) from None
 
 
 @asynccontextmanager

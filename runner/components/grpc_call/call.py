@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, Final, TypeVar
 
 import grpc
@@ -28,7 +29,7 @@ from runner.components.resource import Resource
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.json_codec import encode
 from runner.outbound.bound_client import Authorization
-from runner.outbound.call_trace import traced
+from runner.outbound.call_trace import Exchange, traced
 from runner.outbound.http_response import to_delay_ms
 from runner.outbound.policies import Policy
 
@@ -142,8 +143,9 @@ async def _call(
             schema = await schemas.reflected(channel, target, service.name, metadata, time_left(context))
         method = schema.method(service.name, arguments.method)
         requests = await _encoded(method, arguments.arguments)
-        metadata = (*metadata, ("idempotency-key", context.idempotency_key))
-        answers = await _traced_exchange(channel, method, requests, metadata, service, time_left(context))
+        with _traced(method, service) as trace:
+            metadata = (*metadata, ("idempotency-key", context.idempotency_key), *trace.headers.items())
+            answers = await _exchange(channel, method, requests, metadata, time_left(context))
     decoded = await _beside(sum(map(len, answers)), lambda: [method.decode(answer) for answer in answers])
     return decoded if method.streams_responses else decoded[0]
 
@@ -168,27 +170,19 @@ async def _encoded(method: GrpcMethod, given: dict[str, Any] | list[dict[str, An
     return await _beside(len(encode(messages)), lambda: [method.encode(message) for message in messages])
 
 
-async def _traced_exchange(  # noqa: PLR0917
-    channel: grpc.aio.Channel,
-    method: GrpcMethod,
-    requests: Sequence[bytes],
-    metadata: Metadata,
-    service: EvaluatedService,
-    seconds: float,
-) -> list[bytes]:
+@contextmanager
+def _traced(method: GrpcMethod, service: EvaluatedService) -> Iterator[Exchange]:
     name = method.path.removeprefix("/")
     about: dict[str, Value] = {"rpc.system.name": "grpc", "rpc.method": name, "server.address": service.host}
     if service.port:
         about["server.port"] = service.port
     with traced(name, SpanKind.CLIENT, about) as trace:
         try:
-            answers = await _exchange(channel, method, requests, (*metadata, *trace.headers.items()), seconds)
+            yield trace
         except grpc.aio.AioRpcError as problem:
             trace.set("rpc.status_code", problem.code().name)
             raise
         trace.set("rpc.status_code", "OK")
-        return answers
-    raise AssertionError("unreachable")
 
 
 async def _exchange(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -12,7 +11,7 @@ from flowhook.document.models.calls import McpArguments, McpClient, McpHttpTrans
 from flowhook.document.models.tasks import MAX_ARGUMENTS
 from flowhook.document.quantities import parse_duration
 from flowhook.errors import InvalidError
-from runner.components.base import Context, component
+from runner.components.base import Context, component, load_optional
 from runner.components.http import EvaluatedEndpoint
 from runner.components.run_process import Text, Variable
 from runner.interpreter.errors import Kind, fault
@@ -66,11 +65,7 @@ class EvaluatedMcpArguments(McpArguments):
 @component("mcp")
 async def call(arguments: EvaluatedMcpArguments, context: Context) -> Any:
     """Make a request to an MCP server and return its result."""
-    try:
-        session: Any = await asyncio.to_thread(importlib.import_module, f"{__package__}.session")
-    except ModuleNotFoundError as problem:
-        detail = f"mcp: this runner lacks {problem.name}: install flowhook[mcp] where runners run"
-        raise fault(Kind.CONFIGURATION, detail) from None
+    session = await load_optional("mcp", f"{__package__}.session", "mcp")
     try:
         async with asyncio.timeout(arguments.timeout):
             return await session.request(arguments, context)

@@ -12,6 +12,7 @@ import contextlib
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
@@ -36,8 +37,6 @@ from runner.processes.flow_processes import PATH, FlowProcesses, ProcessSpec
 
 MAX_BYTES: Final = 4 * limits.MAX_RESULT_BYTES  # limit for all that a server sends in one call
 MAX_RESPONSES: Final = 32  # limit for the HTTP requests of one call
-_BAD_REQUEST: Final = 400
-_METHOD_NOT_ALLOWED: Final = 405
 # the client sets them, or the response is decoded already
 _NOT_SENT: Final = frozenset({"accept-encoding", "connection", "content-length", "host", "user-agent"})
 _NOT_PASSED: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
@@ -60,7 +59,7 @@ class Outbound(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if request.method == "GET":
             # the stream of messages that belong to no request: nobody would read them
-            return httpx2.Response(_METHOD_NOT_ALLOWED)
+            return httpx2.Response(HTTPStatus.METHOD_NOT_ALLOWED)
         try:
             return await self._send(request)
         except TaskFault as problem:
@@ -79,7 +78,7 @@ class Outbound(httpx2.AsyncBaseTransport):
             url, policy = str(request.url), self._authentication
             exchange = client.stream(request.method, url, headers=headers, body=body or None, authentication=policy)
             response = await stack.enter_async_context(exchange)
-            if response.status >= _BAD_REQUEST and request.method == "POST":
+            if response.status >= HTTPStatus.BAD_REQUEST and request.method == "POST":
                 raise refusal(await client.read(response), "POST", prefix="mcp: ")
             passed = [(name, value) for name, value in response.headers.items() if name.lower() not in _NOT_PASSED]
             stream = _Body(self, response, stack.pop_all())

@@ -26,7 +26,7 @@ from flowhook.process.settings import RunnerSettings
 from flowhook.security.address_policy import AddressPolicy
 from flowhook.sharing import Principal, current_principal
 from flowhook.sharing.table import RunnerLimits
-from runner.components.asyncapi import connections
+from runner.components import base
 from runner.components.asyncapi.kafka import KafkaConnection
 from runner.components.base import SharedResources
 from runner.components.connection_pool import ConnectionPool
@@ -278,7 +278,7 @@ async def test_a_missing_library_says_what_to_install(call, documents, monkeypat
     def fail(name):
         raise ModuleNotFoundError(name="aiokafka")
 
-    monkeypatch.setattr(connections.importlib, "import_module", fail)
+    monkeypatch.setattr(base.importlib, "import_module", fail)
     described = await documents(document("127.0.0.1:9", "kafka", address="orders"))
     error = await call("asyncapi", operation="announce", message=PAID, protocol="kafka", document=described)
     assert kind(error) == ("configuration", 400)

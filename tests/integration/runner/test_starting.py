@@ -14,7 +14,7 @@ from support.patience import PATIENCE
 from flowhook.sandbox import forking
 from runner.guard import process_starter
 from runner.guard.process_starter import ForkServerStarter, InterpreterStarter
-from runner.guard.usage import SchedulingState, UsageSampler
+from runner.guard.watchdog import SchedulingState, UsageSampler
 from runner.guard.worker_process import WorkerProcess
 
 

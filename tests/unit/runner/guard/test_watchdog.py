@@ -10,8 +10,7 @@ from support.cases import cases
 
 from runner.guard import evaluation_record as module
 from runner.guard.evaluation_record import MAX_INSTANCE_BYTES, Activity, EvaluationRecord, RecordSnapshot
-from runner.guard.usage import GONE, SchedulingState, Usage
-from runner.guard.watchdog import STALL_SECONDS, WALL_FACTOR, Watchdog, is_probable_cause
+from runner.guard.watchdog import GONE, STALL_SECONDS, WALL_FACTOR, SchedulingState, Usage, Watchdog, is_probable_cause
 
 S = 1_000_000_000
 MIB = 1024 * 1024

@@ -8,8 +8,6 @@ from importlib.metadata import entry_points
 from typing import Any, Final
 
 from pydantic.errors import PydanticInvalidForJsonSchema
-from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue
-from pydantic_core import core_schema
 
 from flowhook.document.json_schema import SchemaGenerator
 from runner.component_names import ENTRY_POINT_GROUP
@@ -42,16 +40,9 @@ def descriptions() -> Iterator[ComponentDescription]:
 
 def _arguments_schema(component: Component) -> dict[str, Any] | None:
     try:
-        return component.model.model_json_schema(schema_generator=_Generator)
+        schema = component.model.model_json_schema(schema_generator=SchemaGenerator)
     except PydanticInvalidForJsonSchema:
         return None
-
-
-class _Generator(SchemaGenerator):
-    """Generates schemas with the descriptions from the models."""
-
-    def generate(self, schema: core_schema.CoreSchema, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:
-        generated = super().generate(schema, mode)
-        generated.pop("title", None)
-        generated.pop("description", None)  # that of the model; the component has its own summary
-        return {"$schema": self.schema_dialect, **generated}
+    # without those of the model: the component has its own summary
+    shown = {name: value for name, value in schema.items() if name not in ("title", "description")}
+    return {"$schema": SchemaGenerator.schema_dialect, **shown}

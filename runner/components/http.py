@@ -87,20 +87,21 @@ async def call(arguments: EvaluatedHttpArguments, context: Context) -> Any:
     if content_type and "content-type" not in names:
         headers["Content-Type"] = content_type
 
-    return await exchange(
-        arguments.method.upper(),
+    method = arguments.method.upper()
+    response = await send(
+        method,
         endpoint.uri,
         context,
         headers=headers,
         query={name: _values(value) for name, value in arguments.query.items() if value is not None},
         body=body,
         authentication=endpoint.authentication,
-        output=arguments.output,
         redirect=arguments.redirect,
     )
+    return output_of(response, method, arguments.output)
 
 
-async def exchange(
+async def send(
     method: str,
     url: str | URL,
     context: Context,
@@ -109,13 +110,9 @@ async def exchange(
     query: Mapping[str, str | list[str]] | None = None,
     body: Body = None,
     authentication: Policy | None = None,
-    output: Output = "content",
     redirect: bool = False,
-) -> Any:
-    """Send a request and return the part of the response that `output` selects.
-
-    A status from 300 on is an error; with `redirect`, which follows redirects, one from 400 on.
-    """
+) -> HttpResponse:
+    """Send a request; a status from 300 on is an error; with `redirect`, which follows redirects, one from 400 on."""
     response = await context.http.request(
         method,
         url,
@@ -128,21 +125,26 @@ async def exchange(
     limit = HTTPStatus.BAD_REQUEST if redirect else HTTPStatus.MULTIPLE_CHOICES
     if not HTTPStatus.OK <= response.status < limit:
         raise refusal(response, method)
+    return response
+
+
+def output_of(response: HttpResponse, method: str, output: Output) -> Any:
+    """Return the part of a response that `output` selects."""
     match output:
         case "raw":
             return base64.b64encode(response.body).decode()
         case "content":
-            return _content(response)
+            return content_of(response)
         case "response":
             return {
                 "request": {"method": method, "uri": response.url, "headers": dict(response.sent)},
                 "statusCode": response.status,
                 "headers": {name.lower(): ", ".join(response.headers.getall(name)) for name in response.headers},
-                "content": _content(response),
+                "content": content_of(response),
             }
 
 
-def _content(response: HttpResponse) -> Any:
+def content_of(response: HttpResponse) -> Any:
     """Return the body: parsed if it is JSON, as a string if it is text, else in base64."""
     if not response.body:
         return None

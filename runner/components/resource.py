@@ -108,12 +108,10 @@ async def fetch(resource: Resource, context: Context, place: str) -> bytes:
     policy = None if isinstance(resource.endpoint, str) else resource.endpoint.authentication
     keyless = dataclasses.replace(context, http=context.http.without_key())
     try:
-        content: str = await http.exchange(
-            "GET", resource.uri, keyless, headers={}, authentication=policy, output="raw", redirect=True
-        )
+        response = await http.send("GET", resource.uri, keyless, headers={}, authentication=policy, redirect=True)
     except ResponseTooLargeError as problem:  # a retry would change nothing
         raise fault(Kind.CONFIGURATION, f"{place}: {problem}") from None
-    return base64.b64decode(content)
+    return response.body
 
 
 class OperationCache(Generic[Operation]):

@@ -9,7 +9,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import grpc
 import grpc.aio
@@ -73,7 +73,7 @@ def _flow_to_isolate(snapshot: RecordSnapshot) -> str:
 
 
 class RouterReports:
-    """The guard's own connection to the router; an async context manager.
+    """The guard's own connection to the router.
 
     It is made with the first call, which few guards ever make: gRPC's threads are half of what a guard at rest takes.
     """
@@ -88,10 +88,7 @@ class RouterReports:
         self._channel: grpc.aio.Channel | None = None
         self._runner_id = runner_id
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
+    async def aclose(self) -> None:
         if self._channel is not None:
             await self._channel.close(None)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import aclosing
 from typing import Final
 
 import attrs
@@ -69,7 +70,7 @@ class WorkerSupervisor:
         """Supervise children until `process_state.stop` is set, then drain the last one."""
         pauses = WORKER.pauses()
         try:
-            async with exits.RouterReports(self._settings, self._process_state.name) as reports:
+            async with aclosing(exits.RouterReports(self._settings, self._process_state.name)) as reports:
                 while not self._process_state.stop.is_set():
                     began = time.monotonic()
                     decision = await self._run_child(reports)

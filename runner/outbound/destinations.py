@@ -43,13 +43,12 @@ class Permit:
     holder: CallGate | None = None  # the call that uses it
 
 
+@attrs.define(eq=False, repr=False)
 class Destinations:
     """What this process knows of destinations, by flow and origin."""
 
-    def __init__(self, report: Callable[[CallReport], None]) -> None:
-        """Start without any; `report` is called with outcomes of calls for the router."""
-        self._report = report
-        self._states: dict[tuple[str, str], DestinationState] = {}
+    _report: Callable[[CallReport], None]  # called with outcomes of calls for the router
+    _states: dict[tuple[str, str], DestinationState] = attrs.field(init=False, factory=dict)
 
     def update(self, updates: Iterable[DestinationUpdate], *, renewed: bool) -> None:
         if renewed:

@@ -94,7 +94,6 @@ def parse_configuration(body: bytes, authority: str, issuers: Collection[str]) -
 class TokenRequest:
     """A POST to a token endpoint."""
 
-    url: str
     headers: dict[str, str] = field(repr=False)
     body: bytes = field(repr=False)
 
@@ -128,8 +127,8 @@ def token_request(policy: Grant, url: str, now: float) -> TokenRequest:
         parameters += _credentials(client, url, now)
     headers["Content-Type"] = policy.request.encoding
     if policy.request.encoding == "application/json":
-        return TokenRequest(url, headers, orjson.dumps(_as_object(parameters)))
-    return TokenRequest(url, headers, urlencode(parameters).encode())
+        return TokenRequest(headers, orjson.dumps(_as_object(parameters)))
+    return TokenRequest(headers, urlencode(parameters).encode())
 
 
 def parse_token(status: int, body: bytes, *, retry_after_ms: int = 0) -> Issued:
@@ -288,7 +287,7 @@ class Tokens:
         else:
             url = token_endpoint(policy)
         request = token_request(policy, url, self._now())
-        answer = await send("POST", request.url, headers=request.headers, body=request.body)
+        answer = await send("POST", url, headers=request.headers, body=request.body)
         issued = parse_token(answer.status, answer.body, retry_after_ms=answer.retry_after_ms)
         if policy.issuers:
             check_issuer(issued.token, policy.issuers, issuer)

@@ -40,21 +40,10 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 
-class _Arguments(BaseModel):
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-
-class EmitArguments(_Arguments):
-    """Arguments of `emit`."""
-
-    event: dict[str, Any]
-    execution: str
-    depth: int
-    sink: StrictStr | None
-
-
-class RunWorkflowArguments(_Arguments):
+class RunWorkflowArguments(BaseModel):
     """Arguments of `run.workflow`."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     flow: str
     version: str
@@ -69,15 +58,13 @@ def cluster_components(channel: grpc.aio.Channel) -> Mapping[str, Component]:
     stub = runner_service_pb2_grpc.RunnerServiceStub(channel)
 
     @component(EMIT)
-    async def emit(arguments: EmitArguments, context: Context) -> dict[str, int]:
-        request = pb.EmitEventRequest(
-            event=encode(arguments.event),
-            execution_id=arguments.execution,
-            depth=arguments.depth,
-            idempotency_key=context.idempotency_key,
-        )
+    async def emit(
+        event: dict[str, Any], execution: str, depth: int, sink: StrictStr | None, context: Context
+    ) -> dict[str, int]:
+        key = context.idempotency_key
+        request = pb.EmitEventRequest(event=encode(event), execution_id=execution, depth=depth, idempotency_key=key)
         response = await _call(stub.EmitEvent, request)
-        await _send_to_sink(arguments, context)
+        await _send_to_sink(event, sink, context)
         return {"receivers": response.receivers}
 
     @component(RUN_WORKFLOW)
@@ -131,8 +118,14 @@ def _refusal(problem: FlowhookError) -> TaskFault:
 
 
 @component(EMIT)
-async def _emit_locally(arguments: EmitArguments, context: Context) -> dict[str, int]:
-    await _send_to_sink(arguments, context)
+async def _emit_locally(
+    event: dict[str, Any],
+    execution: str,  # noqa: ARG001 - components have one
+    depth: int,  # noqa: ARG001 - components have one
+    sink: StrictStr | None,
+    context: Context,
+) -> dict[str, int]:
+    await _send_to_sink(event, sink, context)
     return {"receivers": 0}
 
 
@@ -144,13 +137,12 @@ async def _refuse(arguments: RunWorkflowArguments, context: Context) -> None:  #
 LOCAL_COMPONENTS: Final = {each.name: each for each in (_emit_locally, _refuse)}
 
 
-async def _send_to_sink(arguments: EmitArguments, context: Context) -> None:
+async def _send_to_sink(event: dict[str, Any], sink: str | None, context: Context) -> None:
     """Send an event to its sink, else to that of the settings; without either nothing is sent."""
-    url = arguments.sink or context.settings.event_sink
+    url = sink or context.settings.event_sink
     if not url:
         return
-    body = encode(arguments.event)
-    response = await context.http.request("POST", url, headers={"Content-Type": CONTENT_TYPE}, body=body)
+    response = await context.http.request("POST", url, headers={"Content-Type": CONTENT_TYPE}, body=encode(event))
     if response.status not in _OK:
         raise fault(
             Kind.COMMUNICATION,

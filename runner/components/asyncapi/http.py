@@ -25,14 +25,9 @@ async def publish(target: Target, message: OutboundMessage, context: Context) ->
     headers = dict(message.headers)
     if message.payload and not any(name.lower() == "content-type" for name in headers):
         headers["Content-Type"] = message.content_type
-    return await http.exchange(
-        method.upper(),
-        url_of(target),
-        context,
-        headers=headers,
-        body=message.payload or None,
-        authentication=target.authentication,
-    )
+    body, policy, url = message.payload or None, target.authentication, url_of(target)
+    response = await http.send(method.upper(), url, context, headers=headers, body=body, authentication=policy)
+    return http.content_of(response)
 
 
 def url_of(target: Target) -> str:

@@ -63,16 +63,16 @@ async def call(arguments: EvaluatedOpenApiArguments, context: Context) -> Any:
     operations = context.shared.get(ApiOperations)
     operation = await operations.get(arguments.document, arguments.operation_id, find, context)
     request = build_request(operation, arguments.parameters)
-    return await http.exchange(
+    response = await http.send(
         request.method,
         request.url,
         context,
         headers=request.headers,
         body=request.body,
         authentication=arguments.authentication,
-        output=arguments.output,
         redirect=arguments.redirect,
     )
+    return http.output_of(response, request.method, arguments.output)
 
 
 def build_request(operation: ApiOperation, given: Mapping[str, Any]) -> HttpRequest:

@@ -48,7 +48,8 @@ class OtlpExporter:
         self._closing = False
         self._failing = False
         with _environment(configuration.variables):
-            self._exporter = _exporter_of(configuration)
+            exporters = import_module(f"{EXPORTERS[configuration.protocol]}.trace_exporter")
+            self._exporter: SpanExporter = exporters.OTLPSpanExporter()
             given = Resource(
                 {
                     "service.namespace": "flowhook",
@@ -135,12 +136,6 @@ class OtlpExporter:
 def _context(context: TraceContext) -> SpanContext:
     flags = TraceFlags(TraceFlags.SAMPLED if context.sampled else TraceFlags.DEFAULT)
     return SpanContext(int(context.trace_id, 16), int(context.span_id, 16), is_remote=False, trace_flags=flags)
-
-
-def _exporter_of(configuration: TracesConfiguration) -> SpanExporter:
-    exporters = import_module(f"{EXPORTERS[configuration.protocol]}.trace_exporter")
-    made: SpanExporter = exporters.OTLPSpanExporter()
-    return made
 
 
 @contextmanager

@@ -23,9 +23,8 @@ from runner.ipc import ControlChannel
 POLL_SECONDS: Final = 0.025
 IDLE_POLL_SECONDS: Final = 0.1
 IDLE_AFTER: Final = 40  # looks without a new evaluation after which the child counts as idle
-IDLE_SAMPLE: Final = (
-    5  # looks at an idle child for one sample, which takes a quarter of a millisecond of a cold processor
-)
+# looks at an idle child for one sample, which takes a quarter of a millisecond of a cold processor
+IDLE_SAMPLE: Final = 5
 # interval between looks at a child that has no execution: it tells when it gets one
 RESTING_POLL_SECONDS: Final = 2.0
 

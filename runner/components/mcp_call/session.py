@@ -89,11 +89,8 @@ async def _streams(
 @asynccontextmanager
 async def _session(arguments: EvaluatedMcpArguments, read: Any, write: Any) -> AsyncIterator[ClientSession]:
     own = arguments.client
-    info = (
-        types.Implementation(name="flowhook", version=flowhook.__version__)
-        if own is None
-        else types.Implementation(name=own.name, version=own.version)
-    )
+    name, version = ("flowhook", flowhook.__version__) if own is None else (own.name, own.version)
+    info = types.Implementation(name=name, version=version)
     async with ClientSession(read, write, client_info=info) as session:
         if arguments.protocol_version in MODERN_PROTOCOL_VERSIONS:
             await session.discover()

@@ -229,8 +229,8 @@ class BoundClient:
         with self._traced(request) if is_traced else NOT_TRACED as exchange, self._explained(request):
             async with asyncio.timeout_at(self._deadline):
                 answer = await perform(request)
-            status = 101 if isinstance(answer, aiohttp.ClientWebSocketResponse) else answer.status  # switched protocols
-            exchange.set("http.response.status_code", status)
+            # without a status: a socket, for which the server switched protocols
+            exchange.set("http.response.status_code", getattr(answer, "status", 101))
             return answer
         raise AssertionError("unreachable")
 

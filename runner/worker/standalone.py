@@ -35,7 +35,7 @@ from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.journal import pointer_of
 from runner.interpreter.program import compile_program
 from runner.interpreter.redaction import Redactor
-from runner.interpreter.tracing import Observation, Observer
+from runner.interpreter.tracing import Observation, Observer, TaskStart
 from runner.ipc import ProvidedEvent
 from runner.outbound.http_client import HttpClient
 from runner.outbound.request_bodies import EventAttachments
@@ -126,6 +126,14 @@ class Tracer(Observer):
     _report: Callable[[bytes], None] | None  # called with the result of `describe` for each task; None: no tracing
     _until: str  # name or JSON Pointer of the task to stop after; empty: none
     _error_types: Spelling = "open-workflow"  # how the flow wants types of errors to be spelled
+
+    @override
+    def task_started(self, started: TaskStart) -> None:
+        """Do nothing."""
+
+    @override
+    def task_cancelled(self, number: int) -> None:
+        """Do nothing."""
 
     @override
     def task_ended(self, seen: Observation) -> None:

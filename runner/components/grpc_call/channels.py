@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import grpc
@@ -69,7 +69,7 @@ def _is_unreachable(problem: BaseException) -> bool:
     return isinstance(problem, grpc.aio.AioRpcError) and problem.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def _open(target: ServerAddress, context: Context) -> grpc.aio.Channel:
+async def _open(target: ServerAddress, context: Context) -> Any:  # a channel, whose types want an argument of `close`
     host, port = await dial(target.host, target.port, address_policy=context.settings.address_policy)
     address = f"ipv6:[{quote(host, safe=':')}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
     usual = HTTPS_PORT if target.tls else HTTP_PORT

@@ -47,8 +47,8 @@ def test_every_variable_that_is_read_is_documented():
 def test_the_limits_are_those_of_the_code():
     limits = PAGE.partition("## Limits")[2]
     assert f"at most {tracer.MAX_TEXT:,} characters" in limits
-    assert f"at most {execution_tracer.MAX_TASKS:,} spans" in limits
-    assert f"at most {execution_tracer.MAX_LINKS} links" in limits
+    assert f"at most {execution_spans.MAX_TASKS:,} spans" in limits
+    assert f"at most {execution_spans.MAX_LINKS} links" in limits
     assert f"at most {MAX_STATE} characters" in PAGE.replace("\n", " ")
     assert f"has {tracer.FLUSH_SECONDS:.0f} s for the last" in PAGE.replace("\n", " ")
     assert execution_spans.PARENT_SECONDS == 15 * 60

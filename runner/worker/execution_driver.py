@@ -613,7 +613,7 @@ def apply_effects(effects_: Collection[Effect], executions: ExecutionDriver) -> 
                 executions.deliver(lease, number, entry)
             case Abandon(lease=lease):
                 executions.abandon(lease)
-            case messages.LifecycleFilter(types=types):
+            case messages.LifecycleFilter(event_types=types):
                 executions.set_lifecycle_types(types)
             case UpdateDestinations():
                 executions.update_destinations(effect)

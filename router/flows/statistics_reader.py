@@ -38,7 +38,7 @@ class FlowStatisticsReader:
     _registry: Registry
     _runtime: ShardRuntime
     _secrets: FlowSecrets
-    _next_of: Callable[[str], int | None]
+    next_of: Callable[[str], int | None]
     _silent_since: Callable[[str], int | None]
 
     @property
@@ -92,7 +92,7 @@ class FlowStatisticsReader:
         now_ms = self._runtime.parts.now_ms()
         return [
             FlowStatistics(
-                flow=replace(flow, document=b"", definition=b"", next_time_ms=self._next_of(flow.id)),
+                flow=replace(flow, document=b"", definition=b"", next_time_ms=self.next_of(flow.id)),
                 **self._runtime.statistics.of(flow.id, now_ms)._asdict(),
                 pending=load.pending,
                 running=load.running,

@@ -21,7 +21,6 @@ from router.jobs.removal import ExecutionRemoval
 from router.replay.replays import Replays
 from router.storage.jobs import ClaimedItem, JobStore, StoredJob
 from router.storage.model import ExecutionRecord
-from router.storage.shard_state import ShardState
 
 # most time that a job may catch up on after a delay, for example while it searches for further executions
 CATCH_UP_SECONDS: Final = 0.5
@@ -140,16 +139,15 @@ class JobActions:
         if repeated and await self._runtime.parts.state.find(event_id) is not None:
             return ItemResult(ItemOutcome.DONE, new_execution_id=event_id)
         if not spec.again:
-            await check_not_superseded(self._runtime.parts.state, original)
+            await self.check_not_superseded(original)
         replay = await self._replays.start(original.id, spec.replay, unless_replayed=not spec.again, event_id=event_id)
         return ItemResult(ItemOutcome.DONE, new_execution_id=replay.id)
 
-
-async def check_not_superseded(state: ShardState, original: ExecutionRecord) -> None:
-    latest_id = await state.superseded_by(original.seq)
-    if latest_id is not None:
-        failed = "" if original.replayed else ", which failed: replay that one"
-        raise ConflictError(f"{original.id} has been replayed, as {latest_id}{failed}", reason="EXECUTION_REPLAYED")
+    async def check_not_superseded(self, original: ExecutionRecord) -> None:
+        latest_id = await self._runtime.parts.state.superseded_by(original.seq)
+        if latest_id is not None:
+            failed = "" if original.replayed else ", which failed: replay that one"
+            raise ConflictError(f"{original.id} has been replayed, as {latest_id}{failed}", reason="EXECUTION_REPLAYED")
 
 
 class Pace:

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -20,7 +19,6 @@ from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
 from flowhook.process.ticks import next_tick
-from flowhook.reporting.process_reports import build_report
 from flowhook.security.tokens import TokenVerifier
 from flowhook.sharing.table import RouterLimits
 from router.bodies.body_streams import BodySender, UploadReceiver
@@ -108,14 +106,13 @@ class OwnedShard:
         """
         settings, storage, state, key, limits = self._settings, self._storage, self._state, self._key, self._limits
         registry, cipher, callback_keys = storage.registry, SecretCipher(key), CallbackKeys(key)
-        core = Shard(
-            epoch=state.epoch,
-            lease_seconds=settings.lease_seconds,
-            max_attempts=settings.max_attempts,
-            reattach_seconds=REATTACH_SECONDS,
-        )
         parts = ShardParts(
-            shard=core,
+            shard=Shard(
+                epoch=state.epoch,
+                lease_seconds=settings.lease_seconds,
+                max_attempts=settings.max_attempts,
+                reattach_seconds=REATTACH_SECONDS,
+            ),
             state=state,
             log=storage.log,
             metrics=RouterMetrics(self._registry, time.monotonic),
@@ -141,7 +138,6 @@ class OwnedShard:
             now_ms=_now_ms,
             removed=parts.metrics.removed,
         )
-        lifecycle_publisher = LifecyclePublisher(parts, registry, publisher)
         uploads = UploadReceiver(
             bodies=storage.bodies,
             admission=admission,
@@ -184,7 +180,6 @@ class OwnedShard:
             address_policy=settings.address_policy,
             callback_keys=callback_keys,
             cipher=cipher,
-            next_of=cron_scheduler.next_of,
             statistics=FlowStatisticsReader(
                 registry=registry,
                 runtime=runtime,
@@ -207,16 +202,13 @@ class OwnedShard:
         )
         store, matching, actions = storage.jobs, MatchingExecutions(runtime), JobActions(runtime, replays, removal)
         runner = JobRunner(store=store, matching=matching, actions=actions, clock=time.monotonic, now_ms=_now_ms)
-        jobs = JobService(runner=runner, replays=replays, state=state)
+        jobs = JobService(runner=runner, replays=replays)
         cluster = ClusterService(
-            own=partial(build_report, self._process_state),
-            metrics=self._process_state.metrics,
-            shard=core,
+            process_state=self._process_state,
+            parts=parts,
             total_backlog=settings.total_backlog,
             usage=storage.usage,
             situation=self._shards.situation,
-            now_ms=_now_ms,
-            shared=limits,
         )
         rejections = RejectionService(
             rejections=storage.rejections,
@@ -260,7 +252,7 @@ class OwnedShard:
             cron_scheduler.run(),
             join_trigger.run(),
             silence_watch.run(),
-            lifecycle_publisher.run(),
+            LifecyclePublisher(parts, registry, publisher).run(),
             IncidentPublisher(outages=runtime.outages, incidents=storage.incidents, publisher=publisher).run(),
             series.run(),
             runner.run(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from math import inf
 from typing import Final
@@ -12,10 +11,10 @@ import attrs
 
 from flowhook import limits
 from flowhook.model.cluster import StorageUsage
+from flowhook.process.process_state import ProcessState
 from flowhook.reporting import reported_metrics
-from flowhook.reporting.process_reports import MAX_BUILD, MAX_DETAIL, MAX_NAME
+from flowhook.reporting.process_reports import MAX_BUILD, MAX_DETAIL, MAX_NAME, build_report
 from flowhook.sharing import FairQueue, current_principal
-from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.v1 import cluster_service_pb2_grpc
 from flowhook.wire import convert
@@ -23,6 +22,7 @@ from flowhook.wire.mapping import to_proto
 from router.calls.authorization import caller_scopes
 from router.calls.error_mapping import unary_rpc
 from router.cluster.shard_map import ShardSituation
+from router.dispatch.parts import ShardParts
 from router.reports.processes import (
     ALIVE_SECONDS,
     FORGET_SECONDS,
@@ -30,7 +30,6 @@ from router.reports.processes import (
     checked_report,
     process_alive,
 )
-from router.scheduling.shard import Shard
 
 # size of reported metrics up to which they are checked at once, in some milliseconds
 INLINE_BYTES: Final = 16 * limits.KIB
@@ -40,23 +39,19 @@ INLINE_BYTES: Final = 16 * limits.KIB
 class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
     """See protos/flowhook/v1/cluster_service.proto."""
 
-    _own: Callable[[bytes], pb.Process]  # describes the router itself, with metrics
-    _metrics: Callable[[], Awaitable[bytes]]  # returns its metrics
-    _shard: Shard  # for reading
+    _process_state: ProcessState  # of the router itself
+    _parts: ShardParts  # for reading; others compare their clocks with its `now_ms`
     _total_backlog: int  # unfinished executions beyond which events are refused
     _usage: Callable[[], Awaitable[StorageUsage]]  # measures what the data takes on the disk
     _situation: Callable[[], ShardSituation]  # returns the other routers, which do not report here
-    _now_ms: Callable[[], int]  # the clock that others compare theirs with, Unix time in ms
-    _shared: RouterLimits  # what callers share
-    _clock: Callable[[], float] = time.monotonic  # in seconds
     # when routers that were dismissed had been heard last, by name; as many as there are routers
     _dismissed: dict[str, float] = attrs.field(init=False, factory=dict)
     _processes: ProcessReports = attrs.field(init=False)
     _reports: FairQueue = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._processes = ProcessReports(self._clock, series=self._shared.report_series)
-        self._reports = FairQueue(self._shared.reports)
+        self._processes = ProcessReports(self._parts.clock, series=self._parts.limits.report_series)
+        self._reports = FairQueue(self._parts.limits.reports)
 
     @unary_rpc
     async def ReportProcess(self, request: pb.ReportProcessRequest) -> pb.ReportProcessResponse:
@@ -67,15 +62,16 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
             async with self._reports.seat(current_principal.get()):
                 metrics = await asyncio.to_thread(reported_metrics.check, process.metrics, checked.name, checked.role)
         complete = self._processes.store(process, scopes, metrics, keeps_metrics=request.keeps_metrics)
-        return pb.ReportProcessResponse(metrics_dropped=not complete, router_time_ms=self._now_ms())
+        return pb.ReportProcessResponse(metrics_dropped=not complete, router_time_ms=self._parts.now_ms())
 
     @unary_rpc
     async def GetCluster(self, request: pb.GetClusterRequest) -> pb.GetClusterResponse:
         bare = request.without_metrics
-        own = self._own(b"")
+        own, core = build_report(self._process_state, b""), self._parts.shard
         if not bare:
-            own.metrics = await asyncio.to_thread(reported_metrics.labelled, await self._metrics(), own.name, own.role)
-        now = self._clock()
+            content = await self._process_state.metrics()
+            own.metrics = await asyncio.to_thread(reported_metrics.labelled, content, own.name, own.role)
+        now = self._parts.clock()
         self._add_address_problem(own)
         response = pb.GetClusterResponse(processes=[own])
         for report in self._processes.all():
@@ -86,11 +82,10 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
             if not bare:
                 shown.metrics = report.metrics
             if process.role == "runner":
-                shown.credit = self._shard.runners.credit(process.name)
-                shown.in_flight = self._shard.runners.lease_count(process.name)
+                shown.credit = core.runners.credit(process.name)
+                shown.in_flight = core.runners.lease_count(process.name)
         response.processes.extend(self._standbys())
         response.processes.sort(key=lambda process: process.name)
-        core = self._shard
         response.backlog.pending, response.backlog.running = core.ready, core.leased
         response.backlog.waiting, response.backlog.suspended = core.waiting, core.suspended
         response.backlog.limit = self._total_backlog
@@ -111,7 +106,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         elif (silence := convert.seconds(router.last_seen)) < ALIVE_SECONDS:
             raise process_alive(name)
         else:
-            self._dismissed[name] = self._clock() - silence
+            self._dismissed[name] = self._parts.clock() - silence
 
     def _add_address_problem(self, own: pb.Process) -> None:
         """Add to the description of this router, the owner, who can't call it; it is not ready if most can't."""
@@ -132,7 +127,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
             if record.stopping and silence >= FORGET_SECONDS:
                 continue
             # heard again after it was dismissed: it is back
-            dismissed = self._clock() - silence <= self._dismissed.get(record.router, -inf) + 1
+            dismissed = self._parts.clock() - silence <= self._dismissed.get(record.router, -inf) + 1
             if not dismissed and (owner is None or record.router != owner.router):
                 problem = situation.problem(record)[:MAX_DETAIL]
                 isolated = situation.is_isolated(record)

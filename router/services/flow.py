@@ -84,7 +84,6 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
     _address_policy: AddressPolicy
     _callback_keys: CallbackKeys  # keys of the flows' one-time URLs
     _cipher: SecretCipher  # decrypts the secrets that requests are signed with
-    _next_of: Callable[[str], int | None]  # returns the next start of a flow by its schedule, Unix time in ms, or None
     _statistics: FlowStatisticsReader  # reads the numbers of flows
     _series: SeriesKeeper  # reads them over time
     _now_ms: Callable[[], int]  # returns the current Unix time in ms
@@ -305,7 +304,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
                     await write(pb.WatchFlowsResponse(revision=revision, progress=pb.Progress()))
 
     def _shown(self, flow: Flow) -> pb.Flow:
-        return to_proto(replace(flow, next_time_ms=self._next_of(flow.id)), pb.Flow)
+        return to_proto(replace(flow, next_time_ms=self._statistics.next_of(flow.id)), pb.Flow)
 
     async def _set_paused(self, flow_id: str, *, paused: bool) -> pb.Flow:
         flow = await self._registry.set_paused(flow_id, paused=paused)

@@ -14,7 +14,7 @@ from flowhook.v1 import job_service_pb2 as pb
 from flowhook.wire.mapping import enum_from_proto, to_proto
 from router.calls.error_mapping import check_request_id, unary_rpc
 from router.calls.paging import parse_page, split_page
-from router.jobs.job_runner import MAX_MESSAGE, JobRunner, check_not_superseded
+from router.jobs.job_runner import MAX_MESSAGE, JobRunner
 from router.jobs.job_specs import (
     invalid,
     load_spec,
@@ -27,7 +27,6 @@ from router.replay.replays import Replays
 from router.services.execution import listed, read_options
 from router.storage.jobs import NewJob, StoredJob
 from router.storage.model import ExecutionRecord
-from router.storage.shard_state import ShardState
 
 DEFAULT_JOBS: Final = 50
 DEFAULT_ITEMS: Final = 100
@@ -44,7 +43,6 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
 
     _runner: JobRunner
     _replays: Replays
-    _state: ShardState
 
     @unary_rpc
     async def PreviewJob(self, request: pb.PreviewJobRequest) -> pb.PreviewJobResponse:
@@ -142,7 +140,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         """Return what the replay of an execution would do now, or why there would be none."""
         try:
             if not again:
-                await check_not_superseded(self._state, record)
+                await self._runner.actions.check_not_superseded(record)
             preview = await self._replays.preview(record.id, options, unless_replayed=not again)
         except FlowhookError as error:
             return pb.SampledReplay(reason=error.reason, message=error.message[:MAX_MESSAGE])

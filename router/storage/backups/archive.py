@@ -206,13 +206,10 @@ class _Hashed:
         return data
 
 
-def check_archive(path: Path, *, pause: Pause = str) -> Manifest:
-    """Read a backup, compare the digests of all its parts, and return what is in it. Raises as `extract` does."""
-    return _read(path, None, pause)
+def read_archive(path: Path, directory: Path | None = None, *, pause: Pause = str) -> Manifest:
+    """Read a backup, compare the digests of all its parts, and return what is in it.
 
-
-def extract(path: Path, directory: Path, *, pause: Pause = str) -> Manifest:
-    """Write the parts of a backup to an empty directory, but for its digests, which are compared.
+    Its parts, but for its digests, are written to `directory`, which must be empty, if that is given.
 
     Raises:
         BackupDamagedError: it is no backup, truncated, or a part is damaged; the message says which.
@@ -220,29 +217,10 @@ def extract(path: Path, directory: Path, *, pause: Pause = str) -> Manifest:
         StorageError: the disk has no room for it (`STORAGE_FULL`).
         OSError: it can't be read or written.
     """
-    return _read(path, directory, pause)
-
-
-def _read(path: Path, directory: Path | None, pause: Pause) -> Manifest:
-    found: dict[str, str] = {}  # digests, by name
-    texts: dict[str, bytes] = {}
-    with path.open("rb") as file:
-        for entry, content in _entries(path, file):
-            name = entry.name
-            digest, text = hashlib.sha256(), io.BytesIO() if name in (MANIFEST, SUMS) else None
-            if name in found or (text is not None and entry.size > MAX_TEXT_BYTES):
-                raise BackupDamagedError(f"{path} is no backup: {name} comes twice, or is too large")
-            with _part(directory, name, entry.size) as target:
-                while chunk := _chunk(path, name, content):
-                    digest.update(chunk)
-                    for sink in filter(None, (target, text)):
-                        sink.write(chunk)
-                    pause()
-            found[name] = digest.hexdigest()
-            if text is not None:
-                texts[name] = text.getvalue()
+    found, texts = _read_parts(path, directory, pause)
     if SUMS not in found:
-        raise BackupDamagedError(f"{path} is truncated: it ends after {_last(found)}, without {SUMS}")
+        last = next(reversed(found), "nothing")
+        raise BackupDamagedError(f"{path} is truncated: it ends after {last}, without {SUMS}")
     del found[SUMS]
     lines = [line.partition("  ") for line in texts[SUMS].decode("utf-8", "replace").splitlines()]
     expected = {name: digest for digest, _, name in lines}
@@ -254,42 +232,42 @@ def _read(path: Path, directory: Path | None, pause: Pause) -> Manifest:
     return Manifest.from_json(texts[MANIFEST])
 
 
-def _entries(path: Path, file: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
-    """Yield the parts of an archive and their contents, which are to be read before the next one is."""
-    compressed = file.read(len(_MAGIC)) == _MAGIC
-    file.seek(0)
-    unpacked: IO[bytes] = file
-    if compressed:
-        unpacked = cast("IO[bytes]", zstandard.ZstdDecompressor().stream_reader(file, closefd=False))
-    last = ""
-    try:
-        with tarfile.open(mode="r|", fileobj=unpacked, bufsize=CHUNK_BYTES) as tar:
-            for entry in tar:
-                if not entry.isreg() or not _NAMES.fullmatch(entry.name):
-                    raise BackupDamagedError(f"{path} is no backup: it has a part {entry.name[:200]!r}")
-                content = tar.extractfile(entry)
-                if content is not None:
-                    last = entry.name
-                    yield entry, content
-        while unpacked.read(CHUNK_BYTES):  # the checksum of zstd is at its end
-            pass
-    except (tarfile.TarError, zstandard.ZstdError, UnicodeDecodeError, ValueError) as error:
-        raise _damaged(path, f"behind {last}" if last else "at its beginning", error) from None
-
-
-def _chunk(path: Path, name: str, content: IO[bytes]) -> bytes:
-    try:
-        return content.read(CHUNK_BYTES)
-    except (tarfile.TarError, zstandard.ZstdError) as error:
-        raise _damaged(path, f"within {name}", error) from None
-
-
-def _damaged(path: Path, where: str, error: Exception) -> BackupDamagedError:
-    return BackupDamagedError(f"{path} is truncated or damaged {where} ({type(error).__name__})")
-
-
-def _last(found: dict[str, str]) -> str:
-    return next(reversed(found), "nothing")
+def _read_parts(path: Path, directory: Path | None, pause: Pause) -> tuple[dict[str, str], dict[str, bytes]]:
+    """Return the digests of the parts of an archive, in their order, and the contents of those that are texts."""
+    found: dict[str, str] = {}
+    texts: dict[str, bytes] = {}
+    where = "at its beginning"
+    with path.open("rb") as file:
+        compressed = file.read(len(_MAGIC)) == _MAGIC
+        file.seek(0)
+        unpacked: IO[bytes] = file
+        if compressed:
+            unpacked = cast("IO[bytes]", zstandard.ZstdDecompressor().stream_reader(file, closefd=False))
+        try:
+            with tarfile.open(mode="r|", fileobj=unpacked, bufsize=CHUNK_BYTES) as tar:
+                for entry in tar:
+                    name = entry.name
+                    content = tar.extractfile(entry) if entry.isreg() and _NAMES.fullmatch(name) else None
+                    if content is None:
+                        raise BackupDamagedError(f"{path} is no backup: it has a part {name[:200]!r}")
+                    where = f"within {name}"
+                    digest, text = hashlib.sha256(), io.BytesIO() if name in (MANIFEST, SUMS) else None
+                    if name in found or (text is not None and entry.size > MAX_TEXT_BYTES):
+                        raise BackupDamagedError(f"{path} is no backup: {name} comes twice, or is too large")
+                    with _part(directory, name, entry.size) as target:
+                        while chunk := content.read(CHUNK_BYTES):
+                            digest.update(chunk)
+                            for sink in filter(None, (target, text)):
+                                sink.write(chunk)
+                            pause()
+                    found[name], where = digest.hexdigest(), f"behind {name}"
+                    if text is not None:
+                        texts[name] = text.getvalue()
+            while unpacked.read(CHUNK_BYTES):  # the checksum of zstd is at its end
+                pass
+        except (tarfile.TarError, zstandard.ZstdError, UnicodeDecodeError, ValueError) as error:
+            raise BackupDamagedError(f"{path} is truncated or damaged {where} ({type(error).__name__})") from None
+    return found, texts
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from router.storage.backups.archive import (
     ArchiveWriter,
     Manifest,
     begin_writeback,
-    check_archive,
+    read_archive,
 )
 from router.storage.backups.targets import locked_directory, time_of
 from router.storage.blobs import BlobCache, check_room, named_blobs, sync
@@ -200,7 +200,7 @@ class BackupMaker:
                 writer.add_content(TOKENS, self.tokens.read_bytes())
         pace.describe = str
         self.report("checking the backup")
-        if check_archive(packed, pause=pace.pause) != manifest:
+        if read_archive(packed, pause=pace.pause) != manifest:
             raise ConflictError("the backup is not what was written", reason="BACKUP_DAMAGED")
         size = packed.stat().st_size
         packed.replace(target)
@@ -215,12 +215,12 @@ def _remove_leftovers(directory: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+@attrs.define(eq=False, repr=False)
 class _BlobLinks:
     """Hard links to blobs, under which they stay when retention removes them."""
 
-    def __init__(self, blobs: Path, links: Path) -> None:
-        self._blobs = blobs
-        self._links = links
+    _blobs: Path
+    _links: Path
 
     def path(self, name: str) -> Path:
         linked = self._links / name
@@ -236,13 +236,13 @@ class _BlobLinks:
                 linked.hardlink_to(self._blobs / name)
 
 
+@attrs.define(eq=False, repr=False)
 class _CopyProgress:
     """Says how far a copy is, and has it written to disk in pieces."""
 
-    def __init__(self, source: Path, copy: Path) -> None:
-        self._source = source
-        self._copy = copy
-        self._begun = 0
+    _source: Path
+    _copy: Path
+    _begun: int = attrs.field(init=False, default=0)  # bytes whose writeback has begun
 
     def write_back(self) -> None:
         size = self._copy.stat().st_size

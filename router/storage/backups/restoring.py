@@ -29,7 +29,7 @@ from router.storage.backups.archive import (
     TOKENS,
     BackupDamagedError,
     Manifest,
-    extract,
+    read_archive,
 )
 from router.storage.backups.making import check_integrity, count_executions
 from router.storage.blobs import BlobCache, BlobDirectory, named_blobs, sync
@@ -87,7 +87,7 @@ class Restoring:
                 (`DATABASE_EXISTS`), the key is another one (`SECRETS_KEY_DIFFERS`), the backup can't be read by this
                 version (`BACKUP_FORMAT_UNSUPPORTED`), or the log does not continue it (`LOG_DIFFERS`,
                 `LOG_INCOMPLETE`).
-            BackupDamagedError: see `archive.extract`.
+            BackupDamagedError: see `archive.read_archive`.
             UnavailableError: the disk or the log can't serve.
         """
         with _locked(database) as work:
@@ -126,7 +126,7 @@ class Restoring:
     def _unpack(self, work: Path) -> Restored:
         """Make a checked database of today's format in `work`, with its blobs."""
         self.report("unpacking and checking the backup")
-        manifest = extract(self.archive, work)
+        manifest = read_archive(self.archive, work)
         if manifest.database_format > FORMAT_VERSION:
             raise ConflictError(
                 f"the database of the backup has format {manifest.database_format}, and this Flowhook reads those up to"

@@ -8,7 +8,7 @@ from support.stored_executions import populate
 
 from flowhook.process.settings import RouterSettings
 from router.process.backup_schedule import run_program
-from router.storage.backups.archive import check_archive
+from router.storage.backups.archive import read_archive
 from router.storage.backups.targets import file_name, time_of
 from router.storage.storage import open_storage
 
@@ -36,7 +36,7 @@ async def test_a_process_makes_a_backup_beside_a_storage_in_use_and_removes_what
     made = await run_program(settings, "make")
     assert made.error == ""
     assert sorted(path.name for path in backups.iterdir()) == sorted([OLD[-1], file_name(made.newest), "notes.txt"])
-    assert sum(check_archive(backups / file_name(made.newest)).executions.values()) == 15
+    assert sum(read_archive(backups / file_name(made.newest)).executions.values()) == 15
     assert (await run_program(settings, "look")).newest == made.newest
     await storage.close()
 

@@ -22,7 +22,7 @@ from flowhook.events import ids
 from flowhook.model import Status
 from router.scheduling.leases import LeaseTable
 from router.storage.backups import archive
-from router.storage.backups.archive import BackupDamagedError, check_archive, extract
+from router.storage.backups.archive import BackupDamagedError, read_archive
 from router.storage.backups.making import BackupMaker, BackupPace
 from router.storage.backups.restoring import Restoring, UntilPoint
 from router.storage.backups.targets import file_name
@@ -407,7 +407,7 @@ async def test_a_truncated_backup_is_named_wherever_it_ends(database, maker, tar
     for size in [*range(0, len(whole) - 20_000, len(whole) // 60), 1, 3, 511, 512]:
         cut.write_bytes(whole[:size])
         with pytest.raises(BackupDamagedError, match="truncated") as raised:
-            check_archive(cut)
+            read_archive(cut)
         said.add(raised.value.message.split(" is ")[1])
     if name == "one.tar":
         assert any("within flowhook.db" in each for each in said), said
@@ -423,7 +423,7 @@ async def test_a_flipped_bit_is_found_or_changes_nothing(database, maker, target
     for at in [*range(0, len(whole), step), *range(60)]:
         damaged.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
         try:
-            assert check_archive(damaged) == made.manifest
+            assert read_archive(damaged) == made.manifest
         except BackupDamagedError:
             found += 1
     assert found > 100
@@ -431,7 +431,7 @@ async def test_a_flipped_bit_is_found_or_changes_nothing(database, maker, target
         at = whole.index(LARGE[:1000]) + 500_000
         damaged.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with pytest.raises(BackupDamagedError, match=r"blobs/.* is not what SHA256SUMS says"):
-            extract(damaged, tmp_path / "out")
+            read_archive(damaged, tmp_path / "out")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello " * 10_000, b"\x28\xb5\x2f\xfd" * 100, bytes(20_000)])
@@ -439,7 +439,7 @@ def test_what_is_no_backup_is_refused(tmp_path, content):
     path = tmp_path / "file"
     path.write_bytes(content)
     with pytest.raises(BackupDamagedError):
-        check_archive(path)
+        read_archive(path)
 
 
 def repacked(path, **changes):
@@ -457,7 +457,7 @@ def test_parts_with_other_names_are_refused_and_written_nowhere(tmp_path, name):
         writer.add_content(name, b"x")
     (tmp_path / "out").mkdir()
     with pytest.raises(BackupDamagedError, match="has a part"):
-        extract(path, tmp_path / "out")
+        read_archive(path, tmp_path / "out")
     assert names(tmp_path) == ["file.tar", "out"]
 
 
@@ -465,7 +465,7 @@ def test_a_backup_of_a_later_format_says_which_version_reads_it(tmp_path):
     path = tmp_path / "file.tar"
     repacked(path, backup_DOT_json=b'{"format": 2, "version": "9.9"}', flowhook_DOT_db=b"")
     with pytest.raises(ConflictError, match=r"format 2.*9\.9") as raised:
-        check_archive(path)
+        read_archive(path)
     assert raised.value.reason == "BACKUP_FORMAT_UNSUPPORTED"
 
 
@@ -474,7 +474,7 @@ async def test_a_database_of_a_later_format_is_refused(database, maker, target, 
     parts.mkdir()
     target = target.with_name("one.tar")
     maker.of_database(database, target)
-    extract(target, parts)
+    read_archive(target, parts)
     manifest = (parts / "backup.json").read_bytes().replace(b'"database_format": 8', b'"database_format": 88')
     repacked(target, backup_DOT_json=manifest, flowhook_DOT_db=(parts / "flowhook.db").read_bytes())
     with pytest.raises(ConflictError, match="format 88") as raised:
@@ -488,7 +488,7 @@ async def test_a_backup_whose_database_is_another_one_is_refused(database, maker
     parts.mkdir()
     target = target.with_name("one.tar")
     maker.of_database(database, target)
-    extract(target, parts)
+    read_archive(target, parts)
     connection = apsw.Connection(str(parts / "flowhook.db"))
     connection.execute("DELETE FROM execution WHERE seq = 7")
     connection.close()

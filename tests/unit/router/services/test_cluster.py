@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from support.clocks import Clock
@@ -26,15 +27,11 @@ class Cluster:
         self.clock = Clock()
         self.record, self.heard = STANDBY, self.clock.now
         self.service = ClusterService(
-            own=None,
-            metrics=None,
-            shard=None,
+            process_state=None,
+            parts=SimpleNamespace(limits=RouterLimits(), clock=lambda: self.clock.now),
             total_backlog=1,
             usage=None,
             situation=self.situation,
-            now_ms=lambda: 0,
-            shared=RouterLimits(),
-            clock=lambda: self.clock.now,
         )
 
     def situation(self):

@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import attrs
 import orjson
 
 from flowhook import limits
@@ -215,31 +216,26 @@ class EventKeys(NamedTuple):
         return cls(order_key.decode(), found, ShapingKeys.unpack(shaping) if shaping else None)
 
 
+@attrs.define(eq=False, repr=False)
 class KeyExpressions:
     """The `order_by`, the `search` and the `shaping` of a flow (see `shaping_expressions`), compiled.
 
     `raw`: its `webhook` leaves bodies unparsed: `.body` is null then, as in the workflow's input.
     """
 
-    __slots__ = ("_attributes", "_order_key", "_shaping", "order_by", "raw", "search", "shaping", "webhook")
+    order_by: str | None = None
+    search: Mapping[str, str] = attrs.field(factory=dict)
+    shaping: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
+    webhook: bool = attrs.field(default=True, kw_only=True)
+    raw: bool = attrs.field(default=False, kw_only=True)
+    _order_key: OrderKey | None = attrs.field(init=False)
+    _attributes: SearchAttributes = attrs.field(init=False)
+    _shaping: ShapingExpressions | None = attrs.field(init=False)
 
-    def __init__(
-        self,
-        order_by: str | None = None,
-        search: Mapping[str, str] = {},
-        *,
-        shaping: Mapping[str, str] = {},
-        webhook: bool = True,
-        raw: bool = False,
-    ) -> None:
-        self.order_by = order_by
-        self.search = search
-        self.shaping = shaping
-        self.webhook = webhook
-        self.raw = raw
-        self._order_key = None if order_by is None else OrderKey(order_by)
-        self._attributes = SearchAttributes(search)
-        self._shaping = ShapingExpressions(shaping) if shaping else None
+    def __attrs_post_init__(self) -> None:
+        self._order_key = None if self.order_by is None else OrderKey(self.order_by)
+        self._attributes = SearchAttributes(self.search)
+        self._shaping = ShapingExpressions(self.shaping) if self.shaping else None
 
     def __bool__(self) -> bool:
         """Whether there is anything to compute."""

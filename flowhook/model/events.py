@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from flowhook.model.replays import ReplayOrigin
 from flowhook.model.times import to_datetime
@@ -28,6 +28,19 @@ class Blob(NamedTuple):
     id: str
     size: int
     sha256: bytes
+
+
+class RandomAccess(Protocol):
+    """Bytes that can be read in parts, while they are open."""
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+        ...
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return a slice; fewer than `size` bytes at the end. Blocking."""
+        ...
 
 
 class Part(NamedTuple):

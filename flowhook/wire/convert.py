@@ -172,16 +172,13 @@ def _unreadable() -> InvalidError:
     return InvalidError("the event is not a serialized Event with a serialized RequestHead", reason="EVENT_UNREADABLE")
 
 
-def reply_to_proto(reply: Reply) -> envelope_pb2.Reply:
-    return envelope_pb2.Reply(status=reply.status, headers=headers_to_proto(reply.headers), body=reply.body)
-
-
 def reply_from_proto(message: envelope_pb2.Reply) -> Reply:
     return Reply(message.status, headers_from_proto(message.headers), message.body)
 
 
 def reply_to_bytes(reply: Reply) -> bytes:
-    return reply_to_proto(reply).SerializeToString()
+    message = envelope_pb2.Reply(status=reply.status, headers=headers_to_proto(reply.headers), body=reply.body)
+    return message.SerializeToString()
 
 
 def replay_to_proto(options: ReplayOptions) -> _Request:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from flowhook.model.random_access import RandomAccess
+from flowhook.model.events import RandomAccess
 from flowhook.v1.envelope_pb2 import Event
 
 _VARINT, _LENGTH = 0, 2

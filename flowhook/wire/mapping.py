@@ -98,11 +98,9 @@ def to_proto(value: object, kind: type[M]) -> M:
 
 
 def from_proto(message: Message, kind: type[T]) -> T:
-    """Return the value of a model type that a message holds.
+    """Return the value of a model type that a message holds; TypeError: the two have different fields.
 
-    Raises:
-        KeyError: a value of an enum is unspecified or unknown, and none stands for that.
-        TypeError: the two have different fields.
+    KeyError: a value of an enum is unspecified or unknown, and none stands for that.
     """
     return _codec(kind, message.DESCRIPTOR).decode(message)  # type: ignore[no-any-return, arg-type] # as above
 

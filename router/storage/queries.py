@@ -19,8 +19,8 @@ import apsw
 from flowhook import limits
 from flowhook.events.keys import ShapingKeys
 from flowhook.model import JournalEntry
+from flowhook.model.events import RandomAccess
 from flowhook.model.executions import Attempt, AttemptEnd, AttemptHistory, ExecutionLinks, LinkedExecution
-from flowhook.model.random_access import RandomAccess
 from router.storage import model as stored
 from router.storage.blobs import BlobDirectory
 from router.storage.event_log import TO_ALL

@@ -12,7 +12,7 @@ import attrs
 
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.model import JournalEntry, WorkflowError
-from flowhook.model.random_access import RandomAccess
+from flowhook.model.events import RandomAccess
 from flowhook.sharing import INTERNAL, current_principal
 from router.storage import activity, execution_list, expiry, queries
 from router.storage import model as stored

@@ -33,7 +33,6 @@ class Executions:
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
-        self._call = transport.call
         self._stub = ExecutionServiceStub(transport.channel)
 
     async def get(self, execution_id: str, *, max_body_bytes: int | None = None) -> ExecutionDetail:
@@ -177,7 +176,7 @@ class Executions:
         if timeout is None and erase:
             timeout = ERASE_SECONDS
         request = pb.DeleteExecutionRequest(execution_id=execution_id, erase=erase, cancel=cancel)
-        response = await self._call(self._stub.DeleteExecution, request, timeout=timeout, repeatable=erase)
+        response = await self._transport.call(self._stub.DeleteExecution, request, timeout=timeout, repeatable=erase)
         return from_proto(response, DeletedExecutions)
 
     async def suspend(self, execution_id: str) -> Execution:

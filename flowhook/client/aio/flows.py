@@ -36,7 +36,6 @@ class Flows:
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
-        self._call = transport.call
         self._stub = FlowServiceStub(transport.channel)
 
     async def apply(self, documents: Sequence[bytes], *, dry_run: bool = False) -> Sequence[AppliedFlow]:
@@ -53,7 +52,7 @@ class Flows:
         """
         request = pb.ApplyFlowsRequest(documents=documents, dry_run=dry_run)
         timeout = self._transport.timeout + DOCUMENT_SECONDS * len(documents)
-        response = await self._call(self._stub.ApplyFlows, request, timeout=timeout)
+        response = await self._transport.call(self._stub.ApplyFlows, request, timeout=timeout)
         return [
             AppliedFlow(
                 from_proto(item.flow, Flow),
@@ -89,7 +88,8 @@ class Flows:
 
     async def statistics(self, flow_id: str) -> FlowStatisticsPage:
         """Return the numbers of one flow, as a page with one item."""
-        response = await self._call(self._stub.GetFlowStatistics, pb.GetFlowStatisticsRequest(flow_id=flow_id))
+        request = pb.GetFlowStatisticsRequest(flow_id=flow_id)
+        response = await self._transport.call(self._stub.GetFlowStatistics, request)
         item = from_proto(response.statistics, FlowStatistics)
         return FlowStatisticsPage([item], "", convert.milliseconds(response.since))
 
@@ -117,7 +117,7 @@ class Flows:
             name_contains=name_contains,
             condition=enum_to_proto(condition, pb.FlowCondition),
         )
-        response = await self._call(self._stub.ListFlowStatistics, request)
+        response = await self._transport.call(self._stub.ListFlowStatistics, request)
         found = [from_proto(each, FlowStatistics) for each in response.statistics]
         return FlowStatisticsPage(found, response.next_page_token, convert.milliseconds(response.since))
 
@@ -136,7 +136,7 @@ class Flows:
 
     async def delete(self, flow_id: str) -> None:
         """Delete a flow; accepted executions still finish."""
-        await self._call(self._stub.DeleteFlow, pb.DeleteFlowRequest(flow_id=flow_id), repeatable=False)
+        await self._transport.call(self._stub.DeleteFlow, pb.DeleteFlowRequest(flow_id=flow_id), repeatable=False)
 
     async def sign_webhook(
         self,
@@ -174,7 +174,7 @@ class Flows:
             body=body,
             new_delivery_id=new_delivery_id,
         )
-        response = await self._call(self._stub.SignWebhook, request)
+        response = await self._transport.call(self._stub.SignWebhook, request)
         place = response.credential.WhichOneof("place")
         return SignedRequest(
             method=response.method,
@@ -193,7 +193,6 @@ class Secrets:
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
-        self._call = transport.call
         self._stub = SecretServiceStub(transport.channel)
 
     async def set(self, name: str, value: bytes) -> SecretInfo:
@@ -203,7 +202,7 @@ class Secrets:
 
     async def list(self) -> Sequence[SecretInfo]:
         """Return the names and times of all secrets, by ascending name."""
-        response = await self._call(self._stub.ListSecrets, secret_service_pb2.ListSecretsRequest())
+        response = await self._transport.call(self._stub.ListSecrets, secret_service_pb2.ListSecretsRequest())
         return [from_proto(secret, SecretInfo) for secret in response.secrets]
 
     async def uses(self) -> SecretUses:
@@ -214,7 +213,7 @@ class Secrets:
     async def delete(self, name: str) -> None:
         """Delete a secret; raises NotFoundError if it does not exist."""
         request = secret_service_pb2.DeleteSecretRequest(name=name)
-        await self._call(self._stub.DeleteSecret, request, repeatable=False)
+        await self._transport.call(self._stub.DeleteSecret, request, repeatable=False)
 
     async def resolve(self, names: Iterable[str], *, flow_id: str = "") -> dict[str, bytes]:
         """Return the values of secrets by name; secrets that are not set are left out.
@@ -222,4 +221,4 @@ class Secrets:
         Scope `verify` for the secrets that the webhook of flow `flow_id` refers to; scope `run` for any.
         """
         request = secret_service_pb2.ResolveSecretsRequest(names=names, flow_id=flow_id)
-        return dict((await self._call(self._stub.ResolveSecrets, request)).values)
+        return dict((await self._transport.call(self._stub.ResolveSecrets, request)).values)

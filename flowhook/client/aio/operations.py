@@ -33,7 +33,6 @@ class Cluster:
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
-        self._call = transport.call
         self._stub = ClusterServiceStub(transport.channel)
         self._shards = ShardServiceStub(transport.channel)
 
@@ -43,7 +42,7 @@ class Cluster:
         Those that ended in order are forgotten after a minute, others when they are dismissed.
         """
         request = cluster_service_pb2.GetClusterRequest(without_metrics=not metrics)
-        response = await self._call(self._stub.GetCluster, request)
+        response = await self._transport.call(self._stub.GetCluster, request)
         return [from_proto(each, ProcessInfo) for each in response.processes]
 
     async def dismiss(self, name: str) -> None:
@@ -53,7 +52,7 @@ class Cluster:
             NotFoundError: there is no process of this name (`PROCESS_NOT_FOUND`).
             ConflictError: it has reported just now (`PROCESS_ALIVE`).
         """
-        await self._call(self._stub.DismissProcess, cluster_service_pb2.DismissProcessRequest(name=name))
+        await self._transport.call(self._stub.DismissProcess, cluster_service_pb2.DismissProcessRequest(name=name))
 
     async def load(self) -> ClusterLoad:
         """Return the processes without metrics, the executions that have not ended, and what storage takes."""
@@ -65,7 +64,7 @@ class Cluster:
 
         Any router answers, whether it owns a shard or not, by what it knows.
         """
-        response = await self._call(self._shards.GetShards, shard_service_pb2.GetShardsRequest())
+        response = await self._transport.call(self._shards.GetShards, shard_service_pb2.GetShardsRequest())
         servers = tuple(from_proto(each, cluster.LogServerInfo) for each in response.servers)
         return ClusterShards(tuple(map(_shard, response.shards)), servers)
 
@@ -81,7 +80,7 @@ class Cluster:
             UnavailableError: no router serves now (`NO_OWNER`).
         """
         request = shard_service_pb2.HandOverRequest(router=router)
-        response = await self._call(self._shards.HandOver, request, repeatable=False)
+        response = await self._transport.call(self._shards.HandOver, request, repeatable=False)
         return HandOver(response.owner.router, response.owner.epoch, response.router)
 
 
@@ -128,10 +127,7 @@ class Incidents:
         return await self._transport.item(self._stub.GetIncident, request, Incident)
 
     async def probe(self, incident_id: str) -> Incident:
-        """Let one execution that waits call the destination now.
-
-        Raises ConflictError: the incident is over (`INCIDENT_CLOSED`).
-        """
+        """Let one execution that waits call the destination now; ConflictError: the incident is over (`INCIDENT_CLOSED`)."""
         request = incident_service_pb2.ProbeDestinationRequest(incident_id=incident_id)
         return await self._transport.item(self._stub.ProbeDestination, request, Incident)
 

@@ -40,9 +40,7 @@ class AsyncTransport:
         """Call a method and return its response; if `repeatable`, retry while the router is unavailable.
 
         `check` may raise an UnavailableError that the response reports, and for which the call is retried as well.
-
-        Raises:
-            FlowhookError: the call failed.
+        Raises FlowhookError: the call failed.
         """
         attempts = CallRetries(repeatable, self.target, self.timeout if timeout is None else timeout, monotonic())
         while True:

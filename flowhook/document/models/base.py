@@ -133,12 +133,6 @@ at_most_one: Final = _count_keys(0, 1, Code.KEY_CONFLICT)
 at_least_one: Final = _count_keys(1, math.inf, Code.KEY_MISSING)
 
 
-def sole_item(value: object, expected: str) -> tuple[str, Any]:
-    if not isinstance(value, dict) or len(value) != 1:
-        raise validation_error(Code.ITEM_INVALID, f"expected {expected}")
-    return next(iter(value.items()))
-
-
 class OneKeyModel(Model):
     """Alternatives, of which exactly one is given."""
 
@@ -158,30 +152,37 @@ class OneKeyModel(Model):
 
 
 class NamedModel(Model):
-    """An item of a list: a name and, below it, the other keys."""
+    """An item of a list: a name and, below it, the other keys, or the value of the field `inner`."""
 
     name: str = Field(alias="<name>")
 
     noun: ClassVar[str]
     keys: ClassVar[str]
+    inner: ClassVar[str] = ""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         reference = handler(schema)
         model = handler.resolve_ref_schema(reference)
-        rest = {**model, "properties": {key: item for key, item in model["properties"].items() if key != "<name>"}}
-        rest["required"] = [key for key in model["required"] if key != "<name>"]
+        content = model["properties"].get(cls.inner)
+        if content is None:
+            others = {key: item for key, item in model["properties"].items() if key != "<name>"}
+            content = {**model, "properties": others, "required": [key for key in model["required"] if key != "<name>"]}
         model.clear()
-        model.update(named(rest))
+        model.update(named(content))
         return reference
 
     @model_validator(mode="before")
     @classmethod
     def _unfold(cls, value: object) -> object:
-        name, keys = sole_item(value, f"one {cls.noun}: a name and, below it, {cls.keys}")
-        if not isinstance(keys, dict):
+        if not isinstance(value, dict) or len(value) != 1:
+            raise validation_error(Code.ITEM_INVALID, f"expected one {cls.noun}: a name and, below it, {cls.keys}")
+        ((name, content),) = value.items()
+        if cls.inner:
+            return {"<name>": name, cls.inner: content}
+        if not isinstance(content, dict):
             raise validation_error(Code.VALUE_TYPE, f"expected a mapping with {cls.keys}")
-        return {"<name>": name, **keys}
+        return {"<name>": name, **content}
 
 
 def refusing(problems: Callable[[Any], Iterator[LocatedCause]]) -> Callable[[Any], Any]:

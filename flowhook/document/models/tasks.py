@@ -12,19 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    Discriminator,
-    Field,
-    GetJsonSchemaHandler,
-    PlainValidator,
-    StrictBool,
-    StrictInt,
-    Tag,
-    model_validator,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import AfterValidator, Discriminator, Field, PlainValidator, StrictBool, StrictInt, Tag
 
 from flowhook.document.definition import NAME_PATTERN, VERSION_OR_LATEST_PATTERN, kind_of
 from flowhook.document.diagnostics.problems import Code, LocatedCause, validation_error
@@ -365,26 +353,14 @@ Task = Annotated[
 """Any task. The tags are in angle brackets so that no key of a flow file can be mistaken for one."""
 
 
-class TaskItem(Model):
+class TaskItem(base.NamedModel):
     """A task and its name, unique within its list."""
 
-    name: str = Field(alias="<name>")
+    noun: ClassVar[str] = "task"
+    keys: ClassVar[str] = "what it does"
+    inner: ClassVar[str] = "<task>"
+
     task: Task = Field(alias="<task>")
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        reference = handler(schema)
-        model = handler.resolve_ref_schema(reference)
-        task = model["properties"]["<task>"]
-        model.clear()
-        model.update(base.named(task))
-        return reference
-
-    @model_validator(mode="before")
-    @classmethod
-    def _unfold(cls, value: object) -> object:
-        name, task = base.sole_item(value, "one task: a name and, below it, what it does")
-        return {"<name>": name, "<task>": task}
 
 
 for _model in (DoTask, ForTask, ForkConfiguration, ForkTask, SubscriptionIterator, ListenTask, Catch, TryTask):

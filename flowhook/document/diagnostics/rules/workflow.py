@@ -51,7 +51,9 @@ def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iter
         yield from tasks.check_function(context, name, task)
     yield from _extensions(context, use.at("extensions"))
     yield from tasks.check_retry(context, document.at("execution", "retry"), presets=RETRY_PRESETS)
-    yield from _accept(context, document.at("webhook", "accept"))
+    accept = document.at("webhook", "accept")
+    yield from context.expression(accept.at("filter"), frozenset())  # `.` is all that it sees at the edge
+    yield from tasks.check_schema(accept.at("schema"))
     yield from _raw_bodies(document)
     yield from _groups(document)
     yield from tasks.check_timeout(context, document.at("timeout"), WORKFLOW_OUTPUT_VARIABLES)
@@ -94,12 +96,6 @@ def _extensions(context: RuleContext, extensions: Part) -> Iterator[Problem]:
         yield from context.expression(extension.at("when"), TASK_INPUT_VARIABLES)
         for key in ("before", "after"):
             yield from tasks.check_tasks(context, extension.at(key))
-
-
-def _accept(context: RuleContext, accept: Part) -> Iterator[Problem]:
-    """Check what decides at the edge whether a request is accepted: `.` is all that a filter sees."""
-    yield from context.expression(accept.at("filter"), frozenset())
-    yield from tasks.check_schema(accept.at("schema"))
 
 
 def _raw_bodies(document: Part) -> Iterator[Problem]:

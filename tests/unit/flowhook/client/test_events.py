@@ -68,7 +68,9 @@ def test_an_invocation_waits_for_the_same_event_until_there_is_a_reply(router, m
     reply = Reply(201, (("x-a", b"1"),), b"b")
     pending = router.start("invoke", "hello", {}, timeout=3600)
     first, _ = router.answer("IngestService.InvokeFlow", **WAITING)
-    second, _ = router.answer("IngestService.InvokeFlow", reply=convert.reply_to_proto(reply))
+    second, _ = router.answer(
+        "IngestService.InvokeFlow", reply=envelope_pb2.Reply.FromString(convert.reply_to_bytes(reply))
+    )
     assert first == second
     assert convert.seconds(first.max_wait) == 2.5
     assert pending.result() == reply

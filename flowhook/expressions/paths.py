@@ -54,8 +54,7 @@ meets data of the wrong type, or the variable does not exist.
 def compile_accessor(source: str, *, variables: Collection[str] | None = None) -> Accessor:
     """Compile an expression of the grammar above, without `${ }`; `variables` are names that it may use, None: any.
 
-    Raises:
-        InvalidExpression: it is not of this grammar, whether or not it is valid in jq.
+    Raises InvalidExpression: it is not of this grammar, whether or not it is valid in jq.
     """
     return Parser(source, variables).parse()
 

@@ -20,11 +20,9 @@ import orjson
 from flowhook.errors import InvalidError
 
 MAX_VIOLATIONS: Final = 10  # violations of one value that are reported
-MAX_RULE: Final = 200  # characters of a rule that are quoted
-MAX_PLACE: Final = 200  # characters of the place of a violation, which the names of a value's members make up
+MAX_QUOTED: Final = 200  # characters of a rule, and of the place of a violation (names of members), that are quoted
 
 _GIVEN_UP: Final = frozenset({"BacktrackLimitExceeded", "RegexEngineFailure"})
-
 
 _DRAFTS: Final = frozenset(
     {
@@ -54,7 +52,7 @@ class JsonSchema:
         try:
             self._validator = jsonschema_rs.validator_for(document, validate_formats=True, offline=True)
         except (ValueError, jsonschema_rs.ReferencingError) as error:
-            raise InvalidError(str(error).partition("\n")[0][:MAX_RULE], reason="SCHEMA_INVALID") from None
+            raise InvalidError(str(error).partition("\n")[0][:MAX_QUOTED], reason="SCHEMA_INVALID") from None
 
     def violations(self, data: Any) -> list[Violation]:
         """Return where data violates the schema, the outermost first; empty: it is valid.
@@ -69,7 +67,7 @@ class JsonSchema:
             if self._validator.is_valid(data):
                 return []
         except ValueError as failure:
-            raise InvalidError(str(failure)[:MAX_RULE], reason="SCHEMA_TOO_COSTLY") from None
+            raise InvalidError(str(failure)[:MAX_QUOTED], reason="SCHEMA_TOO_COSTLY") from None
         try:
             found = list(islice(self._validator.iter_errors(data), MAX_VIOLATIONS))
         except ValueError:  # an error has a copy of the part that is wrong, of at most 255 levels
@@ -93,7 +91,7 @@ class JsonSchema:
                 break
             keyword = str(step)
         rule = f"{keyword}: {orjson.dumps(value, default=str).decode()}"
-        return Violation(_short(pointer, MAX_PLACE), _short(path or ".", MAX_PLACE), _short(rule, MAX_RULE))
+        return Violation(_short(pointer), _short(path or "."), _short(rule))
 
 
 def first_violation(document: Any) -> Callable[[Any], str | None]:
@@ -125,11 +123,11 @@ def fault_of(document: Any) -> tuple[list[str | int], str] | None:
         jsonschema_rs.meta.validate(document)
         jsonschema_rs.validator_for(document, validate_formats=True, offline=True)
     except jsonschema_rs.ValidationError as error:
-        return list(error.instance_path), f"invalid JSON Schema: {_short(error.message, MAX_RULE)}"
+        return list(error.instance_path), f"invalid JSON Schema: {_short(error.message)}"
     except (ValueError, jsonschema_rs.ReferencingError) as error:
-        return [], f"invalid JSON Schema: {_short(str(error), MAX_RULE)}"
+        return [], f"invalid JSON Schema: {_short(str(error))}"
     return None
 
 
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_QUOTED else f"{text[: MAX_QUOTED - 1]}…"

@@ -33,7 +33,6 @@ NAMESPACES: Final = tuple(
 )
 """Beginnings of URIs that only the standard defines types with."""
 
-
 TYPE_URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:|/)\S+")
 """A type that a flow may raise: a URI, or a reference that begins with a slash (RFC 3986, section 4.1)."""
 

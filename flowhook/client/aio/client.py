@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from flowhook.client.aio.executions import Executions, Jobs
@@ -75,9 +74,7 @@ class AsyncClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -152,9 +149,8 @@ class AsyncClient:
         while True:
             wait = min(max(deadline - time.monotonic(), 0.001), MAX_WAIT_SECONDS)
             request = InvokeFlowRequest(event=event, max_wait=convert.duration(wait))
-            response = await self._transport.call(
-                self._stub.InvokeFlow, request, timeout=wait + self._transport.timeout
-            )
+            within = wait + self._transport.timeout
+            response = await self._transport.call(self._stub.InvokeFlow, request, timeout=within)
             match response.WhichOneof("outcome"):
                 case "reply":
                     return convert.reply_from_proto(response.reply)

@@ -127,7 +127,7 @@ class Incidents:
         return await self._transport.item(self._stub.GetIncident, request, Incident)
 
     async def probe(self, incident_id: str) -> Incident:
-        """Let one execution that waits call the destination now; ConflictError: the incident is over (`INCIDENT_CLOSED`)."""
+        """Let a waiting execution call the destination now; ConflictError: the incident is over (`INCIDENT_CLOSED`)."""
         request = incident_service_pb2.ProbeDestinationRequest(incident_id=incident_id)
         return await self._transport.item(self._stub.ProbeDestination, request, Incident)
 

@@ -25,7 +25,6 @@ from flowhook.providers.scheme import TOKEN
 
 _METHOD: Final = re.compile(r"[A-Za-z]{1,32}")
 
-
 _method: Final = accept(
     lambda value: is_expression(value) or bool(_METHOD.fullmatch(value)),
     Code.VALUE_FORMAT,
@@ -132,7 +131,6 @@ HOST: Final = r"(https?://)?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 _SERVICE: Final = base.pattern_or_expression(FULL_NAME, "the full name of a service, such as pets.v1.Pets")
 _HOST: Final = base.pattern_or_expression(HOST, "a host such as api.example.com, without its port")
 _RPC: Final = base.pattern_or_expression(IDENTIFIER, "the name of a method, such as GetPet")
-
 
 _no_file: Final = accept(
     lambda value: not (isinstance(value, str) and value.lower().startswith("file:")),

@@ -36,7 +36,6 @@ RESERVED_HEADERS: Final = frozenset(
 )  # fmt: skip
 """Hop-by-hop fields (RFC 9110, section 7.6.1) and the length: the HTTP library sets them, a flow does not."""
 
-
 Method = Literal["POST", "GET", "PUT", "PATCH", "DELETE"]
 Network = IPv4Network | IPv6Network
 

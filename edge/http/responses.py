@@ -85,7 +85,7 @@ def problem(
         members["execution"] = execution_id
     if errors:
         members["errors"] = errors
-    body = orjson.dumps(members)
+    body = bytes(memoryview(orjson.dumps(members)))  # many are kept, and what orjson returns holds 4 KiB
     fields = list(headers)
     if all(name.lower() != b"content-type" for name, _ in fields):
         fields.insert(0, (b"Content-Type", b"application/problem+json"))
@@ -174,7 +174,8 @@ def malformed_request(status: int, reason: str) -> Response:
     return problem(status, reason, _MALFORMED_DETAILS.get(status, "The request is malformed."), close=True)
 
 
-def method_not_allowed(methods: Sequence[str]) -> Response:
+@lru_cache(256)
+def method_not_allowed(methods: tuple[str, ...]) -> Response:
     allow = ", ".join(sorted({*methods, "HEAD"})).encode("ascii")
     return problem(405, "METHOD_NOT_ALLOWED", "The method is not allowed here.", headers=[(b"Allow", allow)])
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final, NamedTuple
 
@@ -95,7 +96,7 @@ class CompiledEndpoint:
         # identify the endpoint in a log line
         self.log_fields = {"flow": flow_id, "callback": callback} if callback else {"flow": flow_id}
         self.methods = frozenset[str](webhook.methods)
-        self.not_allowed = responses.method_not_allowed(webhook.methods)
+        self.not_allowed = responses.method_not_allowed(tuple(webhook.methods))
         self.max_body = webhook.max_body
         # maximum size of a body that is parsed, both as received and decompressed
         self.max_parsed = min(webhook.max_body, limits.MAX_BODY_BYTES)
@@ -133,18 +134,18 @@ class CompiledEndpoint:
         # whether expressions read the event
         self.needs_view = self.response.needs_view or self._dedupe is not None or bool(keys)
         expression = None if self._dedupe is None else dedupe.key
-        # what is needed of a large body, for `parse_large_body`
-        self.wanted = orjson.dumps([self._selection(), expression, keys.order_by, keys.search, keys.shaping])
+        wanted = orjson.dumps([self._selection(), expression, keys.order_by, keys.search, keys.shaping])
+        # what is needed of a large body, for `parse_large_body`; a copy, since a result of orjson holds 4 KiB
+        self.wanted = bytes(memoryview(wanted))
 
     def _compile_verifiers(self, webhook: Webhook | Callback, secrets: Mapping[str, bytes]) -> None:
         only_one_time = isinstance(webhook, Callback) and webhook.only_one_time
         verifiers = build_verifiers(() if only_one_time else webhook.auth, secrets)
         self.secret_variants = SecretVariants(webhook.auth, secrets)  # other readings of its secrets, for diagnoses
-        # lower-case names of fields, and names of parameters, that are not stored
-        self.dropped_headers = HOP_BY_HOP.union(CREDENTIALS, *(verifier.credential_headers for verifier in verifiers))
+        # names of parameters, and lower-case names of fields, that are not stored
         self.dropped_query = frozenset[str]().union(*(verifier.credential_query for verifier in verifiers))
-        if self.dropped_query or self.one_time:
-            self.dropped_headers |= URLS
+        named = frozenset[str]().union(*(verifier.credential_headers for verifier in verifiers))
+        self.dropped_headers = _dropped_headers(named, in_url=bool(self.dropped_query) or self.one_time)
         if self.one_time:
             verifiers = build_verifiers((), secrets)
         self._namespaces = _namespaces(verifiers)
@@ -293,6 +294,11 @@ class FlowEndpoints:
         if name in self._one_time:
             return self._one_time[name] if slash else self._callbacks.get(name)
         return self.own if self._subpaths else None
+
+
+@lru_cache(256)  # most endpoints share one of a few sets
+def _dropped_headers(credentials: frozenset[str], *, in_url: bool) -> frozenset[str]:
+    return HOP_BY_HOP | CREDENTIALS | credentials | (URLS if in_url else frozenset())
 
 
 def _namespaces(verifiers: Sequence[Verifier]) -> dict[Verifier, str]:

@@ -13,7 +13,7 @@ REFUSALS = [
     (responses.ADDRESS_FORBIDDEN, 403, "ADDRESS_FORBIDDEN"),
     (responses.UNAUTHENTICATED, 401, "UNAUTHENTICATED"),
     (responses.unauthenticated('Basic realm="x"'), 401, "UNAUTHENTICATED"),
-    (responses.method_not_allowed(["PUT", "POST"]), 405, "METHOD_NOT_ALLOWED"),
+    (responses.method_not_allowed(("PUT", "POST")), 405, "METHOD_NOT_ALLOWED"),
     (responses.BODY_TOO_LARGE, 413, "BODY_TOO_LARGE"),
     (responses.BODY_INVALID, 400, "BODY_INVALID"),
     (responses.REQUEST_TIMEOUT, 408, "REQUEST_TIMEOUT"),

@@ -27,7 +27,7 @@ from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.v1 import flow_service_pb2, job_service_pb2, shard_service_pb2
 from flowhook.wire import status
 from router.calls import error_mapping
-from router.calls.authorization import caller_name
+from router.calls.authorization import caller
 from router.calls.interception import ContextProxy, Handler, Interceptor, peer_host, with_behavior
 from router.storage.audit import AuditLog
 
@@ -149,7 +149,7 @@ class AuditRecorder(Interceptor):
             async def add(response: Message | None, error: str = "") -> None:
                 target, reason = AUDITED[action](request, response), _metadata(details, REASON_KEY)
                 if target:
-                    target, reason, actor = target[:MAX_TEXT], reason[:MAX_TEXT], caller_name.get()
+                    target, reason, actor = target[:MAX_TEXT], reason[:MAX_TEXT], caller.get().name
                     await self._add(
                         AuditEntry(0, self._now_ms(), actor, action, target, reason, error, address=address)
                     )

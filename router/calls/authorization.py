@@ -89,11 +89,8 @@ _OPEN: Final = frozenset(
 )
 # scopes of runners and edges: limits reserve a part for tokens that have one of them
 _ESSENTIAL: Final = frozenset({TokenScope.RUN, TokenScope.VERIFY})
-# scopes of the current call's token
-caller_scopes: ContextVar[frozenset[TokenScope]] = ContextVar("caller_scopes", default=frozenset())
-caller_name: ContextVar[str] = ContextVar("caller_name", default="")  # name of the current call's token
-# the only flows to which the current call may send events; None: any flow
-caller_flows: ContextVar[frozenset[str] | None] = ContextVar("caller_flows", default=None)
+NOBODY: Final = TokenGrant("", frozenset(), None, 0.0, "")
+caller: ContextVar[TokenGrant] = ContextVar("caller", default=NOBODY)  # what the current call's token permits
 # methods that a token restricted to some flows may call, besides those for any token: they check the flow
 _OF_FLOWS: Final = frozenset(
     f"/flowhook.v1.IngestService/{name}" for name in ("IngestEvents", "StreamEvents", "InvokeFlow")
@@ -102,7 +99,7 @@ _OF_FLOWS: Final = frozenset(
 
 def check_flow_permitted(flow_id: str) -> None:
     """Refuse a caller whose token does not permit events of a flow."""
-    flows = caller_flows.get()
+    flows = caller.get().flows
     if flows is not None and flow_id not in flows:
         raise PermissionDeniedError("the token does not permit events of this flow", reason="FLOW_NOT_PERMITTED")
 
@@ -142,7 +139,7 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
         current_principal.set(ANONYMOUS)
         try:
             if not header and handler is not None and handler_call_details.method in _OPEN:
-                caller_scopes.set(frozenset())
+                caller.set(NOBODY)
                 return _unread(self._limits.admit(handler))
             grant = self._authenticate(header)
             method = handler_call_details.method
@@ -152,9 +149,7 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
                 raise PermissionDeniedError(
                     "the token is restricted to some flows: it permits IngestService only", reason="SCOPE_MISSING"
                 )
-            caller_name.set(grant.name)
-            caller_scopes.set(grant.scopes)
-            caller_flows.set(grant.flows)
+            caller.set(grant)
             current_principal.set(Principal("token", grant.name, essential=bool(grant.scopes & _ESSENTIAL)))
             if handler is None:
                 return None

@@ -22,7 +22,7 @@ from flowhook.security import callback_tokens
 from flowhook.security.tokens import TokenScope
 from flowhook.v1 import execution_service_pb2
 from router.calls import error_mapping
-from router.calls.authorization import caller_scopes
+from router.calls.authorization import caller
 from router.calls.interception import ContextProxy, Handler, Interceptor, behavior_of, with_behavior
 
 # services whose responses contain data of executions, requests, or what operators wrote about them
@@ -53,7 +53,7 @@ class TokenMasking(Interceptor):
 
 
 def _may_see_tokens() -> bool:
-    return TokenScope.ADMIN in caller_scopes.get()  # known once the call is authorized
+    return TokenScope.ADMIN in caller.get().scopes  # known once the call is authorized
 
 
 def _masked_call(perform: Any) -> Callable[[Any, Any], Awaitable[Message]]:

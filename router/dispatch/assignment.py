@@ -11,6 +11,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 import attrs
@@ -22,10 +23,10 @@ from flowhook.events.keys import rate_fingerprint
 from flowhook.process import logs
 from flowhook.wire.event_body import with_batch
 from router.dispatch.effects import ASSIGN_READY
-from router.dispatch.parts import ShardParts
+from router.dispatch.parts import Alarm, ShardParts
 from router.dispatch.runners import RunnerPort
 from router.dispatch.transitions import TransitionWriter
-from router.scheduling.leases import LeaseGranted
+from router.scheduling.leases import Lease
 from router.storage.model import RateReserved, Started, Work
 
 EXECUTIONS_PER_READ: Final = 128  # most executions in one read
@@ -43,13 +44,13 @@ class AssignmentLoader:
 
     _parts: ShardParts
     _transitions: TransitionWriter
-    _queued: dict[RunnerPort, deque[LeaseGranted]] = attrs.field(init=False, factory=dict)
+    _queued: dict[RunnerPort, deque[Lease]] = attrs.field(init=False, factory=dict)
 
     def full(self, runner: RunnerPort) -> bool:
         """Whether so much is queued for a runner that it should be assigned no more for now."""
         return len(self._queued.get(runner, ())) >= MAX_QUEUED_ASSIGNMENTS
 
-    def add(self, runner: RunnerPort, assigned: Sequence[LeaseGranted]) -> None:
+    def add(self, runner: RunnerPort, assigned: Sequence[Lease]) -> None:
         queued = self._queued.get(runner)
         if queued is None:
             self._queued[runner] = deque(assigned)
@@ -74,7 +75,7 @@ class AssignmentLoader:
         for runner in list(self._queued):
             self.leave(runner)
 
-    async def _load(self, runner: RunnerPort, queued: deque[LeaseGranted]) -> None:
+    async def _load(self, runner: RunnerPort, queued: deque[Lease]) -> None:
         """Read and send the assignments queued for a runner, until there are none or the runner has left."""
         alone = 0
         while queued:
@@ -104,7 +105,7 @@ class AssignmentLoader:
         if self._queued.get(runner) is queued:
             del self._queued[runner]
 
-    async def _read(self, chunk: Iterable[LeaseGranted]) -> dict[int, Work]:
+    async def _read(self, chunk: Iterable[Lease]) -> dict[int, Work]:
         good = [item for item in chunk if self._parts.shard.leases.seq_of(item.token) is not None]
         # an execution found at the start may have crashed the router: an attempt at it is stored before it begins, so
         # that it counts whatever happens, and no runner resumes an attempt from before it
@@ -113,7 +114,7 @@ class AssignmentLoader:
             for item in good
             if self._parts.shard.leases.is_recovered(item.seq)
         ]
-        rates = self._parts.shard.rates
+        rates = self._parts.shard.queues.rates
         unreserved = [item.seq for item in good if item.seq in rates.unreserved] if rates.unreserved else ()
         lines = rates.reserve(unreserved)
         if begun or lines:
@@ -136,11 +137,9 @@ class AssignmentLoader:
                 complete[seq] = found[seq]._replace(payload=b"")
         return complete
 
-    def _send(
-        self, runner: RunnerPort, queued: deque[LeaseGranted], chunk: Sequence[LeaseGranted], found: dict[int, Work]
-    ) -> None:
+    def _send(self, runner: RunnerPort, queued: deque[Lease], chunk: Sequence[Lease], found: dict[int, Work]) -> None:
         assignments: list[Assignment] = []
-        unread: list[LeaseGranted] = []
+        unread: list[Lease] = []
         for item in chunk:
             work = found.get(item.seq)
             if self._parts.shard.leases.seq_of(item.token) is None:
@@ -161,9 +160,7 @@ class AssignmentLoader:
                     Assignment(item.token, item.attempt, revision, payload, journal, start, scope, *allowed, resumed)
                 )
         if assignments:
-            runner.assign(
-                assignments, urgent=any(self._parts.shard.leases.is_quiet(each.lease) for each in assignments)
-            )
+            runner.assign(assignments, urgent=any(item.is_quiet for item in chunk))
         if found:
             queued.extendleft(reversed(unread))  # storage bounds the bytes of one read: read the rest next
         else:
@@ -187,14 +184,15 @@ class AssignmentDispatcher:
     _parts: ShardParts
     _loader: AssignmentLoader
     _may_assign: Callable[[], bool]
-    _retry: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
-    _next_turn: asyncio.TimerHandle | None = attrs.field(init=False, default=None)  # of an execution with a rate
+    _alarm: Alarm = attrs.field(init=False)  # for the next turn of an execution with a rate, or the next try
     _stopped: bool = attrs.field(init=False, default=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._alarm = Alarm(partial(self._parts.effects.add, ASSIGN_READY))
 
     def stop(self) -> None:
         self._stopped = True
-        if self._next_turn is not None:
-            self._next_turn.cancel()
+        self._alarm.cancel()
         self._loader.leave_all()
 
     def assign(self) -> None:
@@ -202,56 +200,48 @@ class AssignmentDispatcher:
         if self._stopped:
             return
         if not self._may_assign():
-            if self._retry is None:
-                self._retry = asyncio.get_running_loop().call_later(ASSIGN_RETRY_SECONDS, self._assign_later)
+            self._alarm.set(ASSIGN_RETRY_SECONDS)
             return
         self._parts.runners.send_wanted_types()
-        cached: dict[str, list[Assignment]] = {}
-        stored: dict[str, list[LeaseGranted]] = {}
+        queues = self._parts.shard.queues
+        if not queues.may_assign:
+            return
         full = [runner.runner_id for runner in self._parts.runners if runner.full or self._loader.full(runner)]
-        rates = self._parts.shard.rates
         granted = self._parts.shard.assign(full, self._parts.now_ms(), self._parts.clock())
-        self._wait_for_turn()
-        for item in granted:
-            event = self._parts.cache.pop(item.seq)
-            # a second attempt needs the journal of the first, which only storage has
-            if event is None or item.attempt > 1 or item.seq in rates.unreserved:
-                stored.setdefault(item.runner_id, []).append(item)
-            else:
-                cached.setdefault(item.runner_id, []).append(
-                    Assignment(item.token, item.attempt, event.flow_revision, event.payload)
-                )
-        for runner_id, assignments in cached.items():
-            urgent = any(self._parts.shard.leases.is_quiet(each.lease) for each in assignments)
-            self._parts.runners[runner_id].assign(assignments, urgent=urgent)
-        for runner_id, items in stored.items():
-            self._loader.add(self._parts.runners[runner_id], items)
+        due = queues.next()
+        if due is not None:
+            self._alarm.set(max(due - self._parts.clock(), MIN_TURN_SECONDS))
         if granted:
+            self._send(granted)
             self._granted(granted)
 
-    def _granted(self, granted: Sequence[LeaseGranted]) -> None:
-        if self._parts.shard.queued:
+    def _send(self, granted: Sequence[Lease]) -> None:
+        """Send the runners what is in the cache, and have the rest loaded."""
+        unreserved, runners = self._parts.shard.queues.rates.unreserved, self._parts.runners
+        cached: dict[str, list[Assignment]] = {}
+        stored: dict[str, list[Lease]] = {}
+        urgent: set[str] = set()
+        for item in granted:
+            runner_id, event = item.runner.id, self._parts.cache.pop(item.seq)
+            # a second attempt needs the journal of the first, which only storage has
+            if event is None or item.attempt > 1 or item.seq in unreserved:
+                stored.setdefault(runner_id, []).append(item)
+                continue
+            assignment = Assignment(item.token, item.attempt, event.flow_revision, event.payload)
+            cached.setdefault(runner_id, []).append(assignment)
+            if item.is_quiet:
+                urgent.add(runner_id)
+        for runner_id, assignments in cached.items():
+            runners[runner_id].assign(assignments, urgent=runner_id in urgent)
+        for runner_id, items in stored.items():
+            self._loader.add(runners[runner_id], items)
+
+    def _granted(self, granted: Sequence[Lease]) -> None:
+        if self._parts.shard.queues.ready:
             self._parts.effects.add(ASSIGN_READY)
         self._parts.attempt_log.add(item.seq for item in granted)
-        waits = self._parts.metrics.assigned(self._parts.shard.first_leases(granted), len(granted))
+        first = ((item.seq, item.queue.flow_id) for item in granted if self._parts.shard.is_first(item))
+        waits = self._parts.metrics.assigned(first, len(granted))
         for flow_id, seconds in waits:
             self._parts.statistics.assigned(flow_id, seconds)
         self._parts.watchers.changed(item.seq for item in granted)
-
-    def _wait_for_turn(self) -> None:
-        due = self._parts.shard.next_turn()
-        if due is not None and not self._stopped:
-            loop = asyncio.get_running_loop()
-            at = loop.time() + max(due - self._parts.clock(), MIN_TURN_SECONDS)
-            if self._next_turn is None or at < self._next_turn.when():
-                if self._next_turn is not None:
-                    self._next_turn.cancel()
-                self._next_turn = loop.call_at(at, self._on_turn)
-
-    def _on_turn(self) -> None:
-        self._next_turn = None
-        self._parts.effects.add(ASSIGN_READY)
-
-    def _assign_later(self) -> None:
-        self._retry = None
-        self._parts.effects.add(ASSIGN_READY)

@@ -41,7 +41,7 @@ from router.dispatch.receivers import (
     runtime_error,
 )
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
-from router.scheduling.leases import Lease, RequeuePending
+from router.scheduling.leases import Lease, Loss
 from router.scheduling.matching import ANYTHING, EventContent, FilterShape, InboundEvent
 from router.scheduling.subscriptions import EventReceiver, WaitHandle
 from router.storage import model as stored
@@ -247,9 +247,7 @@ class EventDispatcher:
     async def _deliver(self, event: InboundEvent, unparked: Sequence[Unparked]) -> None:
         content = await self._content(event)
         if content is None:  # it has just expired: the receivers are requeued, and subscribe again
-            await self._transitions.apply(
-                TransitionBatch(losses=[RequeuePending(each.seq, each.attempts) for each in unparked])
-            )
+            await self._transitions.apply(TransitionBatch(losses=[Loss(each.seq, each.attempts) for each in unparked]))
             return
         payload = content.payload
         # meanwhile an operator may have cancelled one of them, or its journal is full
@@ -386,9 +384,9 @@ class ParkedExecutions:
 
     def begin(self, seq: int, subscriptions: Sequence[Subscription]) -> None:
         """Subscribe a parked execution, unless an operator has removed it meanwhile."""
-        flow_id = self._parts.shard.waiting_flow(seq)
-        if flow_id is not None:
-            self._subscribe(seq, flow_id, subscriptions)
+        queue = self._parts.shard.timers.get(seq)
+        if queue is not None:
+            self._subscribe(seq, queue.flow_id, subscriptions)
 
     def listen(self, update: SubscriptionUpdate) -> bool:
         """Subscribe a running execution; false: the lease is stale."""

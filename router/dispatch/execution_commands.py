@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 import orjson
@@ -33,7 +33,7 @@ class ExecutionCommands:
     _parked: ParkedExecutions
     _storing: set[int] = attrs.field(init=False, factory=set)
 
-    async def cancel(self, execution_id: str) -> stored.ExecutionRecord:
+    async def cancel(self, execution_id: str) -> None:
         """End an execution; ConflictError: it has ended, or is ending at this moment (`EXECUTION_ENDED`)."""
         record = await self._parts.executions.find(execution_id)
         cancelled = None if record.status.ended else self._parts.shard.cancel(record.seq, record.flow_id)
@@ -45,9 +45,8 @@ class ExecutionCommands:
         if lease is not None:
             end = end._replace(runner=lease.runner.id, assign_time_ms=lease.assigned_ms)
         await self._parts.writer.run_shielded(self._transitions.apply(TransitionBatch(ends=[end])))
-        return await self._parts.executions.find(execution_id)
 
-    async def suspend(self, execution_id: str) -> stored.ExecutionRecord:
+    async def suspend(self, execution_id: str) -> None:
         """Stop running an execution until it is resumed; one that is suspended stays so.
 
         Raises:
@@ -56,7 +55,7 @@ class ExecutionCommands:
         record = await self._parts.executions.find(execution_id)
         await self._until_stored(record.seq)
         if self._parts.shard.is_suspended(record.seq):
-            return await self._parts.executions.find(execution_id)
+            return
         suspended = None if record.status.ended else self._parts.shard.suspend(record.seq, record.flow_id)
         if suspended is None:
             raise ConflictError(f"{execution_id} has ended already", reason="EXECUTION_ENDED")
@@ -70,17 +69,17 @@ class ExecutionCommands:
         if self._parts.shard.has_group_key(record.seq):  # once resumed it runs by itself, also after a restart
             self._parts.shard.leave_group(record.seq)
             changes.append(stored.GroupLeft(record.seq))
-        await self._store(record.seq, [*changes, stored.Suspended(record.seq, attempts, term)], lambda: None)
-        return await self._parts.executions.find(execution_id)
+        await self._store(record.seq, [*changes, stored.Suspended(record.seq, attempts, term)])
 
-    async def _store(self, seq: int, changes: Sequence[stored.StateChange], then: Callable[[], object]) -> None:
-        """Store changes of an execution, then call `then`; further commands on the execution wait for that."""
+    async def _store(self, seq: int, changes: Sequence[stored.StateChange], *, resumes: bool = False) -> None:
+        """Store changes of an execution, which may resume it; further commands on the execution wait for that."""
         self._storing.add(seq)
-        await self._parts.writer.run_shielded(self._write(seq, changes, then))
+        await self._parts.writer.run_shielded(self._write(seq, changes, resumes=resumes))
 
-    async def _write(self, seq: int, changes: Sequence[stored.StateChange], then: Callable[[], object]) -> None:
+    async def _write(self, seq: int, changes: Sequence[stored.StateChange], *, resumes: bool) -> None:
         await self._parts.writer.write(changes)
-        then()
+        if resumes:
+            self._parts.shard.resume(seq)
         self._storing.discard(seq)
         self._parts.writer.notify()
         self._parts.effects.add(ASSIGN_READY)
@@ -92,17 +91,16 @@ class ExecutionCommands:
             lambda: seq not in self._storing and not self._parts.shard.pending.is_changing(seq)
         )
 
-    async def resume(self, execution_id: str) -> stored.ExecutionRecord:
+    async def resume(self, execution_id: str) -> None:
         """Let a suspended execution run again; ConflictError: it is not suspended (`EXECUTION_NOT_SUSPENDED`)."""
         record = await self._parts.executions.find(execution_id)
         await self._until_stored(record.seq)
         if not self._parts.shard.is_suspended(record.seq):
             raise ConflictError(f"{execution_id} is not suspended: {record.status}", reason="EXECUTION_NOT_SUSPENDED")
         resumed = stored.Resumed(record.seq, self._parts.shard.attempts.charged(record.seq))
-        await self._store(record.seq, [resumed], lambda: self._parts.shard.resume(record.seq))
-        return await self._parts.executions.find(execution_id)
+        await self._store(record.seq, [resumed], resumes=True)
 
-    async def retry_now(self, execution_id: str) -> stored.ExecutionRecord:
+    async def retry_now(self, execution_id: str) -> None:
         """Let an execution that waits for its next try have it at once.
 
         Its waits for retries end as they do when their time has come: by entries of the journal, which the router
@@ -124,7 +122,6 @@ class ExecutionCommands:
                 f"{execution_id} does not wait for a retry: {record.status}", reason="EXECUTION_NOT_RETRYING"
             )
         await self._parts.writer.run_shielded(self._end_waits(unparked, retry.keys))
-        return await self._parts.executions.find(execution_id)
 
     def retry_early(self, waits: Iterable[EventReceiver]) -> list[int]:
         """Let executions have their next try whose waits for it have these keys; return those that still wait."""
@@ -144,7 +141,7 @@ class ExecutionCommands:
         ]
         await self._transitions.apply(TransitionBatch(ends=fitting.ends, delivered=delivered))
 
-    async def resolve(self, execution_id: str, reason: str) -> stored.ExecutionRecord:
+    async def resolve(self, execution_id: str, reason: str) -> None:
         """Mark a failed execution as resolved, which means that no more action is needed, and record why.
 
         If it, or a replay of its event, keeps the turn of its order key, the next execution gets it.
@@ -156,11 +153,10 @@ class ExecutionCommands:
         if record.status not in (Status.FAULTED, Status.CANCELLED):
             raise ConflictError(f"{execution_id} did not fail: {record.status}", reason="EXECUTION_NOT_FAILED")
         changes: list[stored.StateChange] = [stored.Resolved(record.seq, self._parts.now_ms(), reason)]
-        held = self._parts.shard.held_turn_for(record.flow_id, record.order_key, record.root)
+        held = self._parts.shard.order_keys.held_for(record.flow_id, record.order_key, record.root)
         if held is not None:
             changes.append(stored.TurnReleased(held.seq))
         await self._parts.writer.write_once(changes)
         if held is not None:
             self._parts.shard.release_turn(held)
             self._parts.effects.add(ASSIGN_READY)
-        return await self._parts.executions.find(execution_id)

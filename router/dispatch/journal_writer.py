@@ -7,7 +7,6 @@ durable. A report under a stale lease is answered with the revocation of that le
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Final
 
 import attrs
@@ -56,7 +55,7 @@ class JournalWriter:
 
     async def checkpoint(self, runner: RunnerPort, checkpoints: Sequence[Checkpoint]) -> None:
         """Store journal entries, then acknowledge them; stale leases are revoked."""
-        with self._storing(runner):
+        with self._parts.runners.storing(runner):
             await self._parts.writer.run_shielded(self._journal(runner, checkpoints))
 
     async def _journal(self, runner: RunnerPort, checkpoints: Sequence[Checkpoint]) -> None:
@@ -83,7 +82,7 @@ class JournalWriter:
                 if (seq := self._parts.shard.leases.seq_of(each.lease)) is not None
                 for change in (
                     *(self._lifecycle_records(seq, each.events) if each.events else ()),
-                    *self._parts.attempt_log.begin_woken(seq),
+                    *self._parts.attempt_log.begin(seq, woken=True),
                     *_journaled(seq, each),
                 )
             ]
@@ -101,7 +100,8 @@ class JournalWriter:
         # an acknowledgement permits the next effect, which a runner that lost the lease meanwhile must not perform
         for each in self._good(runner, checkpoints):
             position = each.index if each.entry is not None else each.index - 1
-            runner.acknowledge(each.lease, position, each.number, urgent=self._parts.shard.leases.is_quiet(each.lease))
+            lease = self._parts.shard.leases.get(each.lease)
+            runner.acknowledge(each.lease, position, each.number, urgent=lease is not None and lease.is_quiet)
 
     def _lifecycle_records(self, seq: int, events: Sequence[LifecycleEvent]) -> Iterator[stored.StateChange]:
         """Yield the wanted lifecycle events from within an execution, after its start, if that is not stored yet."""
@@ -137,15 +137,16 @@ class JournalWriter:
         losses: list[Loss] = []
         parks: list[stored.Parked] = []
         now_ms = self._parts.now_ms()
-        patient = not any(self._parts.shard.leases.is_quiet(outcome.lease) for outcome in outcomes)
+        patient = True
         for outcome in outcomes:
-            seq = self._parts.shard.leases.seq_of(outcome.lease)
+            lease = self._parts.shard.leases.get(outcome.lease)
             # the lease was lost while the runner was away: its outcome may still explain the loss
-            if seq is None:
+            if lease is None:
                 end = self._report_late(runner, outcome, now_ms)
                 (stale if end is None else settled).append(outcome.lease)
                 ends += end or []
                 continue
+            seq, patient = lease.seq, patient and not lease.is_quiet
             settled.append(outcome.lease)
             for checkpoint in outcome.checkpoints:
                 journaled += self._lifecycle_records(seq, checkpoint.events)
@@ -157,13 +158,13 @@ class JournalWriter:
             if isinstance(outcome.ending, Released):
                 losses += self._release(outcome.lease, outcome.ending)
             elif isinstance(outcome.ending, Parked):
-                parks.append(self._park(outcome.lease, outcome.ending)._replace(history=outcome.history))
+                parks.append(self._park(outcome, outcome.ending))
             else:
                 ends.append(self._end(outcome, outcome.ending, now_ms))
         if stale:
             runner.revoke(stale, "LEASE_LOST")
         if settled:
-            with self._storing(runner):
+            with self._parts.runners.storing(runner):
                 await self._parts.writer.run_shielded(
                     self._apply(TransitionBatch(journaled, ends, losses, parks, patient=patient))
                 )
@@ -189,14 +190,6 @@ class JournalWriter:
         error = ending.error if isinstance(ending, Faulted) else attempts_exhausted(attempts)
         return [stored.Ended(seq, Status.FAULTED, now_ms, attempts, error=error)]
 
-    @contextmanager
-    def _storing(self, runner: RunnerPort) -> Iterator[None]:
-        try:
-            with self._parts.runners.storing(runner):
-                yield
-        finally:
-            self._parts.writer.notify()
-
     async def _apply(self, batch: TransitionBatch) -> None:
         """Store and apply transitions, then let the executions among them wait that were parked."""
         await self._transitions.apply(batch)
@@ -208,14 +201,13 @@ class JournalWriter:
             self._parts.shard.parked(seq, due_ms, retries=parked.retry is not None)
             if subscriptions:
                 self._parked.begin(seq, subscriptions)
-            if parked.destinations and (flow_id := self._parts.shard.waiting_flow(seq)) is not None:
-                self._outages.parked(seq, flow_id, parked.destinations)
-            elif (
-                parked.retry is not None
-                and (origin := parked.retry.error.destination)
-                and (flow_id := self._parts.shard.waiting_flow(seq)) is not None
-            ):
-                self._parts.outages.retry_later(seq, flow_id, origin, parked.retry.keys[0])
+            queue = self._parts.shard.timers.get(seq)
+            if queue is None:
+                continue  # an operator removed it meanwhile, or what it waits for was there already
+            if parked.destinations:
+                self._outages.parked(seq, queue.flow_id, parked.destinations)
+            elif parked.retry is not None and (origin := parked.retry.error.destination):
+                self._parts.outages.retry_later(seq, queue.flow_id, origin, parked.retry.keys[0])
         if batch.parks:
             self._wake_timer.arm()
 
@@ -227,8 +219,8 @@ class JournalWriter:
         )
         return [] if loss is None else [loss]
 
-    def _park(self, token: bytes, ending: Parked) -> stored.Parked:
-        taken = self._parts.shard.park(token)
+    def _park(self, outcome: Outcome, ending: Parked) -> stored.Parked:
+        taken = self._parts.shard.park(outcome.lease)
         if taken is None:
             raise InternalError("a lease vanished between two checks")
         term = self._parts.shard.leases.term_of(taken.seq)
@@ -238,6 +230,7 @@ class JournalWriter:
             taken.attempt,
             ending.subscriptions,
             term,
+            history=outcome.history,
             retry=ending.retry,
             destinations=ending.destinations,
         )

@@ -22,7 +22,6 @@ from flowhook.sharing import Limit, Principal, SharedLimit, current_principal
 from flowhook.sharing.table import RouterLimits
 from router.scheduling.order_keys import HeldTurn
 from router.scheduling.outages import Outages
-from router.scheduling.rates import RateWait
 from router.scheduling.shard import Shard
 from router.storage import model as stored
 from router.storage.limits import DEFAULT_PAGE
@@ -44,12 +43,6 @@ def meets(record: stored.ExecutionRecord, execution_filter: ExecutionFilter) -> 
     return (
         not execution_filter.statuses or record.status in execution_filter.statuses
     ) and record.attempts >= execution_filter.min_attempts
-
-
-def shown_turn(turn: RateWait, ahead_ms: float) -> Turn:
-    """Return a turn as it is shown; `ahead_ms` is the Unix time at which the clock of the core began."""
-    expected = None if turn.until is None else int(turn.until * 1000 + ahead_ms)
-    return Turn(ShapedBy.RATE, turn.position or 0, expected)
 
 
 @attrs.define(eq=False, repr=False)
@@ -97,7 +90,7 @@ class ExecutionRecords:
         blockers = {
             record.seq: blocker
             for record in records
-            if record.order_key and (blocker := self._shard.blocker(record.seq)) is not None
+            if record.order_key and (blocker := self._shard.order_keys.blocker(record.seq)) is not None
         }
         if not blockers:
             return records
@@ -115,14 +108,17 @@ class ExecutionRecords:
     def _with_turns(self, records: list[stored.ExecutionRecord]) -> list[stored.ExecutionRecord]:
         """Add what pending executions wait for by the limits of their flows."""
         pending = [record.seq for record in records if record.status is Status.PENDING]
-        timed, placed, grouped = self._shard.turns(pending)
+        queues = self._shard.queues
+        timed, placed = queues.rates.waits(pending), queues.places.positions(pending)
+        grouped = self._shard.groups.expected(pending)
         if not (timed or placed or grouped):
             return records
-        ahead_ms = self._now_ms() - self._clock() * 1000
+        ahead_ms = self._now_ms() - self._clock() * 1000  # the Unix time at which the clock of the core began
         turns = {seq: Turn(ShapedBy.CONCURRENCY, position) for seq, position in placed.items()}
         for seq, (until_ms, events, size) in grouped.items():
             turns[seq] = Turn(ShapedBy.BATCH if size else ShapedBy.DEBOUNCE, 0, until_ms, events, size)
-        turns |= {seq: shown_turn(turn, ahead_ms) for seq, turn in timed.items()}
+        for seq, (until, place) in timed.items():
+            turns[seq] = Turn(ShapedBy.RATE, place or 0, None if until is None else int(until * 1000 + ahead_ms))
         return [replace(record, turn=turns.get(record.seq)) for record in records]
 
     async def read(self, seqs: Collection[int]) -> dict[int, stored.ExecutionRecord]:
@@ -134,12 +130,12 @@ class ExecutionRecords:
         return found | await self.read(outdated) if outdated else found
 
     def _held(self, record: stored.ExecutionRecord) -> HeldTurn | None:
-        held = self._shard.held_turn(record.seq) if record.order_key else None
+        held = self._shard.order_keys.held_of(record.seq) if record.order_key else None
         return held if held is not None and held.seq == record.seq else None
 
     def check_turn(self, record: stored.ExecutionRecord) -> None:
         """ConflictError: an execution or a replay of it keeps the turn of its order key (`EXECUTION_KEEPS_TURN`)."""
-        if self._shard.held_turn_for(record.flow_id, record.order_key, record.root) is not None:
+        if self._shard.order_keys.held_for(record.flow_id, record.order_key, record.root) is not None:
             raise ConflictError(
                 f"{record.id} keeps the turn of its order key, and others wait for that: resolve it first",
                 reason="EXECUTION_KEEPS_TURN",
@@ -229,11 +225,12 @@ class ReplyWaiters:
                         if not futures:
                             del self._waiters[seq]
 
-    def answer(self, answer: WaitResult) -> None:
-        """Pass a reply or an end, which must be durable, to callers that wait for its execution."""
-        for future in self._waiters.pop(answer.seq, ()) if self._waiters else ():
-            if not future.done():
-                future.set_result(answer)
+    def answer(self, answers: Iterable[WaitResult]) -> None:
+        """Pass replies and ends, which must be durable, to callers that wait for their executions."""
+        for each in answers if self._waiters else ():
+            for future in self._waiters.pop(each.seq, ()):
+                if not future.done():
+                    future.set_result(each)
 
 
 WATCH_QUEUE: Final = 1000  # changes queued for one watcher; further ones are dropped, and counted as missed

@@ -18,7 +18,7 @@ from flowhook.process import logs
 from router.dispatch.effects import ASSIGN_READY
 from router.dispatch.event_delivery import ParkedExecutions
 from router.dispatch.execution_commands import ExecutionCommands
-from router.dispatch.parts import ShardParts
+from router.dispatch.parts import Alarm, ShardParts
 from router.scheduling.subscriptions import EventReceiver
 
 MAX_WAKES: Final = 512  # most executions that are woken at once
@@ -27,21 +27,24 @@ log = logs.get_logger(__name__)
 
 @attrs.define(eq=False, repr=False)
 class OutageControl:
-    """Performs what the breakers decide. Its timer is not armed at first, and runs only while there are breakers."""
+    """Performs what the breakers decide. Its alarm is not set at first, and then only while there are breakers."""
 
     _parts: ShardParts
     _parked: ParkedExecutions
     _commands: ExecutionCommands
-    _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
     _unsaved: dict[str, Incident] = attrs.field(init=False, factory=dict)
     _changed: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    alarm: Alarm = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.alarm = Alarm(self._on_tick)
 
     def report(self, reports: Sequence[CallReport]) -> None:
         """Count outcomes of calls that a runner reports."""
         now_ms = self._parts.now_ms()
         for each in reports:
             self._parts.outages.report(each, now_ms)
-        self._publish()
+        self.publish()
 
     def parked(self, seq: int, flow_id: str, destinations: Sequence[str]) -> None:
         """Add an execution that waits for destinations, once that is stored."""
@@ -50,24 +53,18 @@ class OutageControl:
 
     @property
     def incidents(self) -> list[Incident]:
-        """The open incidents, as they are now, the oldest first."""
         return self._parts.outages.incidents()
-
-    @property
-    def waiting(self) -> int:
-        """The number of executions that wait for destinations."""
-        return self._parts.outages.waiting
 
     def probe_now(self, origin: str) -> bool:
         """Let one execution call a destination now; false: it has no incident."""
         found = self._parts.outages.probe_now(origin, self._parts.now_ms())
-        self._publish()
+        self.publish()
         return found
 
     def let_fail(self, origin: str) -> int | None:
         """Let the calls that wait for a destination fail; returns how many, None: it has no incident."""
         found = self._parts.outages.let_fail(origin, self._parts.now_ms())
-        self._publish()
+        self.publish()
         return found
 
     async def changed(self) -> list[Incident]:
@@ -81,15 +78,7 @@ class OutageControl:
         self._unsaved = {each.id: each for each in incidents} | self._unsaved
         self._changed.set()
 
-    def start(self) -> None:
-        self._publish()
-
-    def cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _publish(self) -> None:
+    def publish(self) -> None:
         """Send runners what has changed, and log incidents."""
         outages = self._parts.outages
         if outages.announcements:
@@ -108,18 +97,10 @@ class OutageControl:
 
     def _arm(self) -> None:
         tick_ms = self._parts.outages.tick_ms
-        if tick_ms is None or not self._parts.writer.is_open:
-            return
-        loop = asyncio.get_running_loop()
-        due = loop.time() + tick_ms / 1000
-        if self._timer is not None:
-            if self._timer.when() <= due:
-                return
-            self._timer.cancel()
-        self._timer = loop.call_at(due, self._on_tick)
+        if tick_ms is not None and self._parts.writer.is_open:
+            self.alarm.set(tick_ms / 1000)
 
     def _on_tick(self) -> None:
-        self._timer = None
         parts = self._parts
         wakes = {each.seq: each for each in parts.outages.wake(parts.now_ms(), MAX_WAKES)}
         retried = [EventReceiver(each.seq, each.retry_key) for each in wakes.values() if each.retry_key]
@@ -135,4 +116,4 @@ class OutageControl:
             parts.attempt_log.woken(woken)
             parts.effects.add(ASSIGN_READY)
             parts.watchers.changed(woken)
-        self._publish()
+        self.publish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -52,6 +53,30 @@ class EventCache:
         return payload
 
 
+@attrs.define(eq=False, repr=False)
+class Alarm:
+    """A timer that calls `ring` at the earliest of the times that it was set to since then."""
+
+    _ring: Callable[[], None]
+    _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+
+    def set(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + seconds
+        if self._timer is None or due < self._timer.when():
+            self.cancel()
+            self._timer = loop.call_at(due, self._on_due)
+
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_due(self) -> None:
+        self._timer = None
+        self._ring()
+
+
 @attrs.define(eq=False, repr=False, kw_only=True)
 class ShardParts:
     """The parts of one shard that the others are built upon."""
@@ -80,7 +105,12 @@ class ShardParts:
     outages: Outages = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.outages = Outages(self.shard.outage_policy, self.shard.is_paused, self.shard.leases.has)
+        policy = self.shard.queues.policy
+        self.outages = Outages(
+            lambda flow_id: policy(flow_id).outage,
+            lambda flow_id: policy(flow_id).paused,
+            lambda seq: self.shard.leases.of(seq) is not None,
+        )
         self.outbox = LifecycleOutbox(self.now_ms, by_executions=self.subscriptions.lifecycle, effects=self.effects)
         self.writer = RetryingWriter(self.state, self.outbox)
         self.attempt_log = AttemptLog(self.shard, self.writer, self.now_ms)
@@ -88,4 +118,6 @@ class ShardParts:
         self.waiters = ReplyWaiters(self.limits)
         self.watchers = ExecutionWatchers(self.executions.read_whole, self.limits.execution_watches)
         self.statistics = FlowStatisticsCounter(self.now_ms())
-        self.runners = AttachedRunners(shard=self.shard, outbox=self.outbox, metrics=self.metrics, clock=self.clock)
+        self.runners = AttachedRunners(
+            shard=self.shard, outbox=self.outbox, writer=self.writer, metrics=self.metrics, clock=self.clock
+        )

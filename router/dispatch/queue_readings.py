@@ -33,12 +33,12 @@ class QueueReadings:
         self._scan()
         shard, self._ages = self._parts.shard, []
         found: list[tuple[tuple[str, str], float]] = []
-        others = shard.depth()
+        others = shard.load()
         for flow_id in self._parts.metrics.flows:
-            depth = shard.depth(flow_id)
+            depth = shard.queues.load(flow_id)
             others = others.without(depth)
             found += [((flow_id, state), number) for state, number in depth.by_state()]
-            self._ages.append(((flow_id,), self._age(depth.next)))
+            self._ages.append(((flow_id,), self._age(depth.due)))
         if others.total:
             found += [((OTHER, state), number) for state, number in others.by_state()]
             known = [each for each in (self._oldest, self._oldest_before) if each is not None]
@@ -55,13 +55,13 @@ class QueueReadings:
 
     def _scan(self) -> None:
         flows = self._parts.metrics.flows
-        found = self._parts.shard.some_flows(self._scanned, SCANNED)
+        found = self._parts.shard.queues.some_flows(self._scanned, SCANNED)
         for flow_id in found:
-            depth = None if flow_id in flows else self._parts.shard.depth(flow_id)
+            depth = None if flow_id in flows else self._parts.shard.queues.load(flow_id)
             if depth is not None and depth.total:
                 flows.note(flow_id, depth.total)
-                if depth.next is not None and flow_id not in flows:
-                    self._oldest = depth.next if self._oldest is None else min(self._oldest, depth.next)
+                if depth.due is not None and flow_id not in flows:
+                    self._oldest = depth.due if self._oldest is None else min(self._oldest, depth.due)
         self._scanned += len(found)
         if len(found) < SCANNED:
             self._scanned, self._oldest_before, self._oldest = 0, self._oldest, None

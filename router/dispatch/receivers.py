@@ -69,7 +69,7 @@ class ParkedDelivery:
     def unpark(self, receivers: Sequence[EventReceiver]) -> list[Unparked]:
         """Unpark the receivers that are parked and return them; their state in the core is *returning* from here on."""
         keys = dict(receivers)
-        unparked = [Unparked(seq, keys[seq], attempts) for seq, attempts, _ in self._parts.shard.deliver(keys)]
+        unparked = [Unparked(seq, keys[seq], attempts) for seq, attempts in self._parts.shard.deliver(keys)]
         for each in unparked:
             self._parts.outages.leave(each.seq)
             self._parts.subscriptions.remove(each.seq)
@@ -249,17 +249,6 @@ class ChildResult(NamedTuple):
         return Delivered(unparked.seq, JournalEntry(unparked.key, *self), unparked.attempts)
 
 
-class SideEffects(NamedTuple):
-    """Changes to store together with ends of executions.
-
-    `ends` are the given ones, and those of waiting executions that fault because their journal is full.
-    """
-
-    delivered: list[Delivered]
-    consumed: list[Consumed]
-    ends: list[Ended]
-
-
 @attrs.define(eq=False, repr=False)
 class ChildCompletions:
     """Delivers ends that are being stored."""
@@ -270,20 +259,25 @@ class ChildCompletions:
 
     @property
     def is_needed(self) -> bool:
-        return bool(self._parts.subscriptions.ends_awaited or self._parts.buffer.addressed)
+        return bool(self._parts.subscriptions.awaited or self._parts.buffer.addressed)
 
-    async def side_effects(self, ends: Sequence[Ended]) -> SideEffects:
-        """Unpark executions that wait for those that are ending, and drop events buffered for the latter."""
-        result = SideEffects([], [], list(ends))
-        for end in result.ends:  # the list grows during the loop
-            result.consumed.extend(Consumed(number) for number in self._parts.buffer.ended(end.seq))
+    async def side_effects(self, ends: list[Ended]) -> tuple[list[Delivered], list[Consumed]]:
+        """Unpark executions that wait for those that are ending, and drop events buffered for the latter.
+
+        Returns the changes to store together with `ends`, to which those are added of waiting executions that fault
+        because their journal is full.
+        """
+        delivered: list[Delivered] = []
+        consumed: list[Consumed] = []
+        for end in ends:  # the list grows during the loop
+            consumed += map(Consumed, self._parts.buffer.ended(end.seq))
             unparked = self._parked.unpark(self._parts.subscriptions.end_receivers(end.seq))
             if unparked:
                 fitting = await self._parked.check_room(unparked)
                 outcome = ChildResult.of(end.status, end.output, end.error)
-                result.delivered.extend(map(outcome.delivered, fitting.unparked))
-                result.ends.extend(fitting.ends)
-        return result
+                delivered += map(outcome.delivered, fitting.unparked)
+                ends += fitting.ends
+        return delivered, consumed
 
     def publish(self, ends: Sequence[Ended]) -> None:
         """Offer ends that are now durable to the executions that wait for them while they run."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
-from typing_extensions import override
 
 from flowhook.attach.messages import Assignment, DestinationUpdate, EventDelivery
 from flowhook.errors import FlowhookError
-from router.dispatch.state_writer import LifecycleOutbox
+from router.dispatch.state_writer import LifecycleOutbox, RetryingWriter
 from router.metrics import RouterMetrics
 from router.scheduling.leases import Lease
 from router.scheduling.shard import Shard
@@ -45,8 +44,7 @@ class RunnerPort(Protocol):
     def want(self, types: Collection[str]) -> None:
         """Send the types of lifecycle events to report, of those that only runners can report."""
 
-    def update_destinations(self, updates: Iterable[DestinationUpdate]) -> None:
-        """Send states of destinations."""
+    def update_destinations(self, updates: Iterable[DestinationUpdate]) -> None: ...
 
     def settle(self, tokens: Sequence[bytes]) -> None: ...
 
@@ -56,41 +54,18 @@ class RunnerPort(Protocol):
     def close(self, error: FlowhookError) -> None: ...
 
 
-class ExitedRunner(RunnerPort):
+@attrs.define(eq=False, repr=False)
+class ExitedRunner:
     """A runner whose process has ended, while its leases are settled: it never has credit, and drops all messages."""
 
-    full = True
-    runner_id = ""
+    runner_id: str
+    full: bool = attrs.field(init=False, default=True)
 
-    def __init__(self, runner_id: str) -> None:
-        self.runner_id = runner_id
-
-    @override
     async def room(self) -> None: ...
 
-    @override
-    def assign(self, deliveries: Sequence[Assignment], *, urgent: bool = False) -> None: ...
+    def _drop(self, *_message: Any, **_options: Any) -> None: ...
 
-    @override
-    def hand_over(self, delivery: EventDelivery, *, urgent: bool = False) -> None: ...
-
-    @override
-    def acknowledge(self, token: bytes, position: int, number: int = 0, *, urgent: bool = False) -> None: ...
-
-    @override
-    def want(self, types: Collection[str]) -> None: ...
-
-    @override
-    def update_destinations(self, updates: Iterable[DestinationUpdate]) -> None: ...
-
-    @override
-    def settle(self, tokens: Sequence[bytes]) -> None: ...
-
-    @override
-    def revoke(self, tokens: Sequence[bytes], reason: str) -> None: ...
-
-    @override
-    def close(self, error: FlowhookError) -> None: ...
+    assign = hand_over = acknowledge = want = update_destinations = settle = revoke = close = _drop
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -99,6 +74,7 @@ class AttachedRunners:
 
     _shard: Shard
     _outbox: LifecycleOutbox
+    _writer: RetryingWriter  # notified when a report is stored
     _metrics: RouterMetrics
     _clock: Callable[[], float]
     _runners: dict[str, RunnerPort] = attrs.field(init=False, factory=dict)
@@ -157,6 +133,7 @@ class AttachedRunners:
             self._storing[runner] -= 1
             if not self._storing[runner]:
                 del self._storing[runner]
+            self._writer.notify()
 
     def renew_storing(self) -> None:
         for runner in self._storing:
@@ -166,8 +143,8 @@ class AttachedRunners:
         """Send an event or end to the runner of an execution; one that is away subscribes again when it attaches."""
         lease = self._shard.leases.get(delivery.lease)
         runner = None if lease is None else self._runners.get(lease.runner.id)
-        if runner is not None:
-            runner.hand_over(delivery, urgent=self._shard.leases.is_quiet(delivery.lease))
+        if lease is not None and runner is not None:
+            runner.hand_over(delivery, urgent=lease.is_quiet)
             self._metrics.delivered += 1
 
     def revoke(self, lease: Lease, reason: str) -> None:

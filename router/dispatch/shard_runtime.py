@@ -15,9 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from flowhook.asyncio_tasks import wait_at_most
 from flowhook.attach.messages import Outcome, SubscriptionUpdate
-from flowhook.attach.send_pacing import QUIET
 from flowhook.errors import ConflictError
-from flowhook.model import Status
 from flowhook.model.executions import AttemptEnd
 from flowhook.process import logs
 from router.dispatch.assignment import AssignmentDispatcher, AssignmentLoader
@@ -31,7 +29,7 @@ from router.dispatch.receivers import ChildCompletions, LiveDelivery, ParkedDeli
 from router.dispatch.runners import ExitedRunner, RunnerPort
 from router.dispatch.timers import DeadlineTimer, WakeTimer
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
-from router.scheduling.leases import AttemptsExhausted
+from router.scheduling.leases import Loss
 from router.scheduling.order_keys import HeldTurn
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import Shard
@@ -56,7 +54,8 @@ class ShardRuntime:
         self.waiters = parts.waiters
         self.watchers = parts.watchers
         self.statistics = parts.statistics
-        self._exhausted: list[AttemptsExhausted] = []
+        self.runners = parts.runners
+        self._exhausted: list[Loss] = []
         self._at_destinations: list[stored.UnfinishedExecution] = []
         self.recovered_seq = 0  # the last execution that was accepted before the start
         live, parked_delivery = LiveDelivery(parts), ParkedDelivery(parts)
@@ -83,9 +82,11 @@ class ShardRuntime:
         self.recovered_seq = await self.parts.state.last_seq()
         now, now_ms = self.parts.clock(), self.parts.now_ms()
         lines = await self.parts.state.rate_lines(now_ms=now_ms)
-        self.parts.shard.rates.begin(now, {line: now + (until_ms - now_ms) / 1000 for line, until_ms in lines.items()})
+        self.parts.shard.queues.rates.begin(
+            now, {line: now + (until_ms - now_ms) / 1000 for line, until_ms in lines.items()}
+        )
         for turn in await self.parts.state.kept_turns():
-            self.parts.shard.recover_held_turn(HeldTurn(*turn[:3]), turn.flow_id, turn.order_key)
+            self.parts.shard.order_keys.recover_held(HeldTurn(*turn[:3]), turn.flow_id, turn.order_key)
         after, flows = 0, {}
         while rows := await self.parts.state.unfinished(after_seq=after):
             for row in rows:
@@ -120,23 +121,21 @@ class ShardRuntime:
             await self._transitions.apply(TransitionBatch(losses=exhausted))
         await self._parked.settle()
 
-    def _recover(self, row: stored.UnfinishedExecution) -> AttemptsExhausted | None:
-        shard, seq = self.parts.shard, row.seq
-        shard.add_keys(seq, row.shaping)
-        term, key, root = row.term, row.order_key, row.replay_root
-        if row.status is Status.WAITING:
-            shard.recover_waiting(
-                seq, row.flow_id, row.attempts, row.wake_at_ms, term=term, order_key=key, root=root, retries=row.retries
-            )
-        elif row.status is Status.SUSPENDED:
-            shard.recover_suspended(seq, row.flow_id, row.attempts, term=term, order_key=key, root=root)
-        elif row.shaping is not None and row.shaping.group and not (row.attempts or term):
+    def _recover(self, row: stored.UnfinishedExecution) -> Loss | None:
+        return self.parts.shard.recover(
+            row.seq,
+            row.flow_id,
+            row.attempts,
+            status=row.status,
+            term=row.term,
+            order_key=row.order_key,
+            root=row.replay_root,
+            keys=row.shaping,
             # some say themselves when they were received
-            shard.recover_grouped(seq, row.flow_id, key, min(row.receive_time_ms, self.parts.now_ms()))
-        else:
-            begun = row.status is Status.RUNNING
-            return shard.recover(seq, row.flow_id, row.attempts, begun=begun, term=term, order_key=key, root=root)
-        return None
+            receive_ms=min(row.receive_time_ms, self.parts.now_ms()),
+            wake_at_ms=row.wake_at_ms,
+            retries=row.retries,
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Dispatch until `stop` is set, then wait for writes under way to become durable."""
@@ -146,23 +145,21 @@ class ShardRuntime:
             self.wake()
             self._deadline.arm()
             self._wake_timer.arm()
-            self.outages.start()
+            self.outages.publish()
             await stop.wait()
             self.parts.writer.close()
             self._dispatcher.stop()
             for loop in loops:
                 loop.cancel()
-            self._deadline.cancel()
-            self._wake_timer.cancel()
-            self.outages.cancel()
+            for each in (self._deadline, self._wake_timer, self.outages):
+                each.alarm.cancel()
 
     async def drain(self, seconds: float) -> None:
         """Stop assigning, and wait up to `seconds` for runners to finish the executions that they have."""
         self._dispatcher.stop()
-        await wait_at_most(seconds, self.parts.writer.until(self._is_drained))
-
-    def _is_drained(self) -> bool:
-        return not (self.parts.runners.is_storing or (self.parts.shard.leased and len(self.parts.runners)))
+        shard, runners = self.parts.shard, self.parts.runners
+        drained = self.parts.writer.until(lambda: not (runners.is_storing or (shard.leased and len(runners))))
+        await wait_at_most(seconds, drained)
 
     async def _perform_effects(self) -> None:
         """Perform effects in order, until cancelled. A defect in one of them must not stop the work of all flows."""
@@ -194,18 +191,16 @@ class ShardRuntime:
     # --- events -----------------------------------------------------------------------------------------------------
 
     async def append(self, events: Sequence[stored.NewEvent]) -> list[stored.Appended]:
-        # those that wait, for days perhaps, do not make a flow busy
-        loads = [self.parts.shard.load(flow_id) for flow_id in {event.flow_id for event in events}]
-        patient = all(load.pending + load.running > QUIET for load in loads)
+        patient = all(map(self.parts.shard.queues.is_busy, {event.flow_id for event in events}))
         return await self.parts.log.append(events, patient=patient)
 
     def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
-        self.parts.shard.set_policy(flow_id, policy)
+        self.parts.shard.queues.set_policy(flow_id, policy)
         self.wake()
 
     def retire(self, flow_id: str) -> None:
         """Let the remaining executions of a deleted flow finish under its last limits."""
-        self.parts.shard.retire(flow_id)
+        self.parts.shard.queues.retire(flow_id)
         self.statistics.forget(flow_id)
         self.parts.metrics.flows.forget(flow_id)
         self.wake()
@@ -220,7 +215,7 @@ class ShardRuntime:
             if soon and event.resumes is None:
                 self.parts.cache.put(seq, CachedEvent(event.flow_revision, event.payload))
         self.wake()
-        if self.parts.shard.is_grouping:
+        if self.parts.shard.groups:
             self._wake_timer.arm()
         self.statistics.accepted(events, now_ms)
         if self.parts.awaited.flows:
@@ -268,10 +263,6 @@ class ShardRuntime:
         finally:
             self.detach(runner)
 
-    def renew_on_behalf(self, runner_id: str) -> None:
-        """Extend all leases of an attached runner on behalf of a process that is alive but too busy to renew them."""
-        self.parts.shard.runners.renew(runner_id, self.parts.clock())
-
     def detach(self, runner: RunnerPort) -> None:
         if runner in self.parts.runners:
             self.parts.runners.remove(runner.runner_id)
@@ -280,18 +271,13 @@ class ShardRuntime:
             self._deadline.arm()
             self.parts.writer.notify()
 
-    def is_superseded(self, runner: RunnerPort) -> bool:
-        return self.parts.runners.is_superseded(runner)
-
     def add_credit(self, runner: RunnerPort, credit: int) -> bool:
         """Allow a runner more assignments; false when that exceeds the maximum credit."""
         if runner not in self.parts.runners:
             return True
-        self.wake()
+        if self.parts.shard.queues.may_assign:
+            self.wake()
         return self.parts.shard.runners.add_credit(runner.runner_id, credit)
-
-    def renew(self, runner: RunnerPort) -> bool:
-        return self.parts.runners.renew(runner)
 
     def listen(self, runner: RunnerPort, update: SubscriptionUpdate) -> None:
         if not self._parked.listen(update):

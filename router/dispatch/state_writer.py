@@ -268,20 +268,19 @@ class AttemptLog:
         """Register executions that run again, and may still be stored as waiting."""
         self._stored_as_waiting.update(seqs)
 
-    def begin_woken(self, seq: int) -> Iterator[Started]:
-        """Yield the start to store with a journal entry, if the execution is stored as waiting."""
-        return self._begin(seq, self._stored_as_waiting)
+    def begin(self, seq: int, *, woken: bool = False) -> Sequence[Started]:
+        """Return the start to store in another write now, if it is not stored already.
 
-    def begin(self, seq: int) -> Iterator[Started]:
-        """Yield the start to store in another write now, if it is not stored already."""
-        return self._begin(seq, self._pending)
-
-    def _begin(self, seq: int, noted: Collection[int]) -> Iterator[Started]:
-        attempt = self._shard.leases.attempt_of(seq) if seq in noted else None
-        if attempt is not None:
-            time_ms, _ = self._pending.get(seq, (0, 0.0))
-            self.drop(seq)
-            yield Started(seq, attempt, time_ms=time_ms)
+        `woken`: only if the execution is stored as waiting.
+        """
+        if seq not in (self._stored_as_waiting if woken else self._pending):
+            return ()
+        attempt = self._shard.leases.attempt_of(seq)
+        if attempt is None:
+            return ()
+        time_ms, _ = self._pending.get(seq, (0, 0.0))
+        self.drop(seq)
+        return (Started(seq, attempt, time_ms=time_ms),)
 
     def drop(self, seq: int) -> None:
         self._pending.pop(seq, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 import attrs
@@ -12,7 +11,7 @@ from flowhook.process import logs
 from router.dispatch.assignment import AssignmentLoader
 from router.dispatch.effects import ASSIGN_READY
 from router.dispatch.event_delivery import ParkedExecutions
-from router.dispatch.parts import ShardParts
+from router.dispatch.parts import Alarm, ShardParts
 from router.dispatch.transitions import TransitionWriter
 
 # seconds after which the wall clock is read again while executions wait: it may be set, and it goes on while the
@@ -31,24 +30,22 @@ class DeadlineTimer:
     _parts: ShardParts
     _loader: AssignmentLoader
     _transitions: TransitionWriter
-    _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+    alarm: Alarm = attrs.field(init=False)
     _due: float = attrs.field(init=False, default=0.0)
 
+    def __attrs_post_init__(self) -> None:
+        self.alarm = Alarm(self._on_deadline)
+
     def arm(self) -> None:
-        self.cancel()
+        self.alarm.cancel()
         deadline = self._parts.shard.next_deadline()
         if deadline is not None:
             self._arm_at(max(deadline, self._parts.clock() + 0.01))
 
-    def cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _arm_at(self, due: float) -> None:
         if self._parts.writer.is_open:
             self._due = due
-            self._timer = asyncio.get_running_loop().call_later(due - self._parts.clock(), self._on_deadline)
+            self.alarm.set(due - self._parts.clock())
 
     def _on_deadline(self) -> None:
         now = self._parts.clock()
@@ -79,28 +76,18 @@ class WakeTimer:
     _parts: ShardParts
     _parked: ParkedExecutions
     _transitions: TransitionWriter
-    _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+    alarm: Alarm = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.alarm = Alarm(self._on_wake)
 
     def arm(self) -> None:
-        """Set the timer to the first execution that is due, or to `CLOCK_LOOK` if that is sooner."""
+        """Set the alarm to the first execution that is due, or to `CLOCK_LOOK` if that is sooner."""
         earliest = self._parts.shard.next_wake()
-        if earliest is None or not self._parts.writer.is_open:
-            return
-        delay = min(max((earliest - self._parts.now_ms()) / 1000, 0.001), CLOCK_LOOK)
-        loop = asyncio.get_running_loop()
-        if self._timer is not None:
-            if self._timer.when() <= loop.time() + delay:
-                return
-            self._timer.cancel()
-        self._timer = loop.call_later(delay, self._on_wake)
-
-    def cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if earliest is not None and self._parts.writer.is_open:
+            self.alarm.set(min(max((earliest - self._parts.now_ms()) / 1000, 0.001), CLOCK_LOOK))
 
     def _on_wake(self) -> None:
-        self._timer = None
         woken = self._parts.shard.wake(self._parts.now_ms())
         if woken:
             for seq in woken:

@@ -17,7 +17,7 @@ from router.dispatch.effects import ASSIGN_READY
 from router.dispatch.parts import ShardParts
 from router.dispatch.receivers import ChildCompletions, LiveDelivery, attempts_exhausted, runtime_error
 from router.scheduling.groups import ClosedGroup
-from router.scheduling.leases import AttemptsExhausted, LeaseGranted, Loss, RequeuePending
+from router.scheduling.leases import Lease, Loss
 from router.scheduling.order_keys import HeldTurn
 from router.storage import model as stored
 
@@ -54,21 +54,22 @@ class TransitionWriter:
         """
         # an execution that stops running listens no more; what was offered to it goes to others
         if self._live:
-            for each in (*batch.ends, *batch.losses, *batch.parks):
+            leaving: Sequence[stored.Ended | Loss | stored.Parked] = [*batch.ends, *batch.losses, *batch.parks]
+            for each in leaving:
                 self._live.leave(each.seq)
         now_ms = self._parts.now_ms()
-        requeued = [loss for loss in batch.losses if isinstance(loss, RequeuePending)]
+        requeued = [loss for loss in batch.losses if not loss.exhausted]
         exhausted = [
             stored.Ended(loss.seq, Status.FAULTED, now_ms, loss.attempts, error=attempts_exhausted(loss.attempts))
             for loss in batch.losses
-            if isinstance(loss, AttemptsExhausted)
+            if loss.exhausted
         ]
         ends = [*batch.ends, *exhausted]
         parks, delivered, consumed = batch.parks, batch.delivered, batch.consumed
         # an end may be what other executions wait for: their entries are stored in the same write, and so on, if that
         # fills a journal and ends another execution
         if self._completions.is_needed:
-            also_delivered, dropped, ends = await self._completions.side_effects(ends)
+            also_delivered, dropped = await self._completions.side_effects(ends)
             delivered, consumed = [*delivered, *also_delivered], [*consumed, *dropped]
         # none takes effect before the last portion is stored
         *early, last = split(delivered, lambda each: len(each.entry.output or b""), WRITE_BYTES)
@@ -94,25 +95,31 @@ class TransitionWriter:
             changes += self._turn_changes(ends, held)
         await self._parts.writer.write(changes, patient=batch.patient)
         self.publish_replies(batch.journaled)
+        if ends:
+            self._publish_ends(ends, held, now_ms)
+        again: list[Loss | stored.Delivered] = [*requeued, *delivered]
+        self._parts.shard.requeued(each.seq for each in again)
+        self._parts.metrics.delivered += len(delivered)
+        self._parts.writer.notify()
+        if parks or self._parts.shard.queues.may_assign:  # those that park leave places, once the caller says so
+            self._parts.effects.add(ASSIGN_READY)
+        concerned: Sequence[stored.Ended | stored.Parked | stored.Delivered | Loss] = [*ends, *parks, *again]
+        self._parts.watchers.changed(each.seq for each in concerned)
+
+    def _publish_ends(self, ends: Sequence[stored.Ended], held: Mapping[int, HeldTurn], now_ms: int) -> None:
+        """Apply ends that are durable to the core, and tell those that wait for them."""
         ended: list[tuple[int, str, Status]] = []
         for end in ends:
             completed = end.status is Status.COMPLETED
             flow_id = self._parts.shard.ended(end.seq, completed=completed, held=held.get(end.seq))
             ended.append((end.seq, flow_id, end.status))
-            self._parts.waiters.answer(end)
+        self._parts.waiters.answer(ends)
         for (_, flow_id, status), seconds in zip(ended, self._parts.metrics.ended(ended), strict=True):
             self._parts.statistics.ended(flow_id, status, now_ms, seconds)
-        if ends and self._completions.is_needed:
+        if self._completions.is_needed:
             self._completions.publish(ends)
-        for reader in self._parts.end_readers if ends else ():
+        for reader in self._parts.end_readers:
             reader.put(ends)
-        again: list[RequeuePending | stored.Delivered] = [*requeued, *delivered]
-        self._parts.shard.requeued(each.seq for each in again)
-        self._parts.metrics.delivered += len(delivered)
-        self._parts.writer.notify()
-        self._parts.effects.add(ASSIGN_READY)
-        concerned: Sequence[stored.Ended | stored.Parked | stored.Delivered | RequeuePending] = [*ends, *parks, *again]
-        self._parts.watchers.changed(each.seq for each in concerned)
 
     async def absorb(self, groups: Sequence[ClosedGroup]) -> None:
         """End the executions that others absorb, and let these run."""
@@ -137,12 +144,12 @@ class TransitionWriter:
 
     def _turn_changes(self, ends: Sequence[stored.Ended], held: Mapping[int, HeldTurn]) -> Iterator[stored.StateChange]:
         for end in ends:
-            before = self._parts.shard.held_turn(end.seq)
+            before = self._parts.shard.order_keys.held_of(end.seq)
             if end.seq in held:
                 yield stored.TurnKept(end.seq)
             elif end.status is not Status.COMPLETED:
                 continue
-            if before is not None and self._parts.shard.has_turn(end.seq):
+            if before is not None and self._parts.shard.order_keys.has_turn(end.seq):
                 yield stored.TurnReleased(before.seq)
 
     def lose(self, losses: Sequence[Loss]) -> None:
@@ -171,19 +178,16 @@ class TransitionWriter:
         await self._parts.writer.until(lambda: not any(seq in self._parts.shard.pending.returning for seq in seqs))
         await self._parts.writer.write([stored.AttemptRefunded(seq, runner_id) for seq in seqs])
 
-    def fault(self, granted: LeaseGranted, why: str) -> None:
+    def fault(self, lease: Lease, why: str) -> None:
         """Fault an execution that can't be assigned to any runner, as a task of the shard runtime."""
-        self._parts.shard.runners.return_credit(granted.runner_id)
-        taken = self._parts.shard.end(granted.token)
-        if taken is not None:
-            log.error("an execution can't be run", seq=granted.seq, cause=why)
-            self._parts.attempt_log.drop(granted.seq)
+        self._parts.shard.runners.return_credit(lease.runner.id)
+        if self._parts.shard.end(lease.token) is not None:
+            log.error("an execution can't be run", seq=lease.seq, cause=why)
+            self._parts.attempt_log.drop(lease.seq)
             error = runtime_error(f"it can't be run: {why}")
-            end = stored.Ended(granted.seq, Status.FAULTED, self._parts.now_ms(), taken.attempt, error=error)
+            end = stored.Ended(lease.seq, Status.FAULTED, self._parts.now_ms(), lease.attempt, error=error)
             self._parts.writer.spawn(self.apply(TransitionBatch(ends=[end])))
 
     def publish_replies(self, changes: Sequence[stored.StateChange]) -> None:
         """Notify callers that wait for the replies among `changes`, which must be durable."""
-        for change in changes:
-            if isinstance(change, stored.Replied):
-                self._parts.waiters.answer(change)
+        self._parts.waiters.answer(each for each in changes if isinstance(each, stored.Replied))

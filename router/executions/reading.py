@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import attrs
 import orjson
@@ -233,28 +233,26 @@ def build_task_history(fragments: Iterable[bytes], *, ended: bool) -> tuple[Task
     tasks that had not ended before it are not shown, unless a later fragment reports them.
     """
     runs: dict[int, TaskRun] = {}
+    unfinished = TaskState.CANCELLED if ended else TaskState.RUNNING
     for text in fragments:
         if not text:
             runs = {number: run for number, run in runs.items() if run.end_time_ms is not None}
             continue
-        for item in read_items(text):
-            run = _run(item, TaskState.CANCELLED if ended else TaskState.RUNNING)
-            runs[run.number] = _merged(runs.get(run.number), run)
+        for number, task, begin_ms, end_ms, tries, result in read_items(text):
+            known = runs.get(number)
+            if known is not None and known.end_time_ms is not None:
+                continue
+            begin_time_ms = (known is not None and known.begin_time_ms) or begin_ms or None
+            state = state_of(result) if end_ms else unfinished
+            runs[number] = TaskRun(number, task, begin_time_ms, end_ms or None, tries, state, result[1:])
     ordered = [runs[number] for number in sorted(runs)]
     if len(ordered) > MAX_SHOWN:
         ordered[MAX_SHOWN // 2 : -MAX_SHOWN // 2] = []
     return tuple(ordered)
 
 
-class HistoryItem(NamedTuple):
-    """A report about a task: number, task, start and end (Unix ms, 0: unknown), tries, result."""
-
-    number: int
-    task: str
-    began: int
-    ended: int
-    tries: int
-    result: str
+HistoryItem = tuple[int, str, int, int, int, str]
+"""A report about a task: number, task, start and end (Unix ms, 0: unknown), tries, result."""
 
 
 def read_items(text: bytes) -> list[HistoryItem]:
@@ -263,28 +261,15 @@ def read_items(text: bytes) -> list[HistoryItem]:
         items = orjson.loads(text)
     except orjson.JSONDecodeError:
         return []
-    return [item for each in items if (item := _item(each))] if isinstance(items, list) else []
+    return [tuple(each) for each in items if _is_item(each)] if isinstance(items, list) else []
 
 
-def _item(item: Any) -> HistoryItem | None:
+def _is_item(item: Any) -> bool:
     match item:
         case [int(), str(), int(), int(), int(), str()]:
-            return HistoryItem(*item)
-    return None
+            return True
+    return False
 
 
 def state_of(result: str) -> TaskState:
     return _STATES.get(result[:1], TaskState.COMPLETED)
-
-
-def _run(item: HistoryItem, unfinished: TaskState) -> TaskRun:
-    state = state_of(item.result) if item.ended else unfinished
-    return TaskRun(item.number, item.task, item.began or None, item.ended or None, item.tries, state, item.result[1:])
-
-
-def _merged(known: TaskRun | None, run: TaskRun) -> TaskRun:
-    if known is None:
-        return run
-    if known.end_time_ms is not None:
-        return known
-    return run._replace(begin_time_ms=known.begin_time_ms or run.begin_time_ms)

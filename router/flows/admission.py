@@ -87,11 +87,7 @@ class AdmissionControl:
 
     def check_rate_key(self, flow_id: str, key: str) -> None:
         """Check that one more key of a flow's rate can be remembered (`RATE_KEYS_FULL`)."""
-        rates = self._runtime.shard.rates
-        share = limits.MAX_RATE_KEYS
-        if rates.lines >= limits.MAX_ALL_RATE_KEYS:
-            share = min(share, limits.MAX_ALL_RATE_KEYS // rates.flows)
-        if rates.of_flow(flow_id) >= share and not rates.has_line(flow_id, key):
+        if not self._runtime.shard.queues.rates.has_room(flow_id, key):
             raise ExhaustedError("too many keys of the flow's rate are in use", reason="RATE_KEYS_FULL", retry_after=60)
 
     def check_backlog(self, flow_id: str, max_backlog: int, more: int = 0, more_of_flow: int = 0) -> None:
@@ -106,7 +102,7 @@ class AdmissionControl:
             raise UnavailableError(
                 "the backlog of all flows together is full", reason="TOTAL_BACKLOG_FULL", retry_after=5
             )
-        if core.backlog(flow_id) + more_of_flow >= max_backlog:
+        if core.queues.unfinished(flow_id) + more_of_flow >= max_backlog:
             raise ExhaustedError("the flow's backlog is full", reason="BACKLOG_FULL", retry_after=5)
 
 

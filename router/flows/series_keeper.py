@@ -161,7 +161,7 @@ class SeriesKeeper:
     def _level(self, flow_id: str) -> Counted:
         """Return what is pending and waits for another try now, of a flow."""
         parts = self._runtime.parts
-        load = parts.shard.load(flow_id)
+        load = parts.shard.queues.load(flow_id)
         accepted = None if load.next is None else parts.metrics.times.of(load.next)
         age_ms = 0 if accepted is None else max(int((parts.clock() - accepted) * 1000), 0)
         return Counted(pending=load.pending, retrying=load.retrying, oldest_ms=age_ms)
@@ -171,7 +171,7 @@ class SeriesKeeper:
         found: dict[str, Counted] = {}
         parts, own = self._runtime.parts, await self._series.own()
         start, room, whole = 0, self._series.max_flows - len(own), NOTHING
-        while flows := parts.shard.some_flows(start, SCANNED):
+        while flows := parts.shard.queues.some_flows(start, SCANNED):
             start += len(flows)
             for flow_id in flows:
                 level = self._level(flow_id)

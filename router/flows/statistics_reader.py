@@ -83,7 +83,7 @@ class FlowStatisticsReader:
     async def _of(self, flows: Sequence[Flow]) -> list[FlowStatistics]:
         if not flows:
             return []
-        loads = {flow.id: self._runtime.shard.load(flow.id) for flow in flows}
+        loads = {flow.id: self._runtime.shard.queues.load(flow.id) for flow in flows}
         received = await self._runtime.parts.state.receive_times(
             [load.next for load in loads.values() if load.next is not None]
         )

@@ -23,7 +23,7 @@ from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import envelope_pb2, failure_pb2
 from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.wire import convert
-from router.calls.authorization import caller_name
+from router.calls.authorization import caller
 from router.flows.intake import EventIntake, Intake
 from router.storage.encryption import SecretCipher, derive_key
 from router.storage.rejections import StoredRejection
@@ -201,7 +201,7 @@ class RejectionAcceptance:
         if intake.error is not None:
             raise intake.error
         await self._storage.rejections.accepted(
-            rejection.id, intake.execution_id, by=caller_name.get(), now_ms=self._now_ms()
+            rejection.id, intake.execution_id, by=caller.get().name, now_ms=self._now_ms()
         )
         return _response(rejection, intake.execution_id, duplicate=intake.duplicate)
 

@@ -44,6 +44,11 @@ class Lease:
     attempt: int
     assigned_ms: int = 0
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the flow has few executions running (at most `QUIET`)."""
+        return self.queue.running <= QUIET
+
     def as_attempt(self, end: AttemptEnd | None = None, detail: str = "", *, charged: bool = False) -> Attempt:
         return Attempt(self.attempt, self.runner.id, self.assigned_ms or None, None, end, detail, charged)
 
@@ -82,14 +87,6 @@ class LeaseTable:
     def seq_of(self, token: bytes) -> int | None:
         lease = self._by_token.get(token)
         return None if lease is None else lease.seq
-
-    def has(self, seq: int) -> bool:
-        return seq in self._by_seq
-
-    def is_quiet(self, token: bytes) -> bool:
-        """Whether a token is valid and the flow of its execution has few executions running (at most `QUIET`)."""
-        lease = self._by_token.get(token)
-        return lease is not None and lease.queue.running <= QUIET
 
     def of(self, seq: int) -> Lease | None:
         return self._by_seq.get(seq)
@@ -226,32 +223,17 @@ class RunnerTable:
         return lost
 
 
-class LeaseGranted(NamedTuple):
-    """An execution assigned to a runner."""
+class Loss(NamedTuple):
+    """What becomes of an execution whose lease was lost, or that no runner could finish; to be stored.
 
-    runner_id: str
-    token: bytes
-    seq: int
-    attempt: int
-
-
-class RequeuePending(NamedTuple):
-    """An execution that is *returning*. Call `requeued` once that is durable."""
+    Once that is durable, call `requeued` for one that is *returning*. One that is `exhausted` has used up its attempts,
+    and is *ending*: the caller faults it, then calls `ended`.
+    """
 
     seq: int
     attempts: int  # those charged so far
     interrupted: Attempt | None = None  # the attempt that ended by it, without its end time; None: there was none
-
-
-class AttemptsExhausted(NamedTuple):
-    """An execution that used up its attempts and is *ending*: the caller faults it, then calls `ended`."""
-
-    seq: int
-    attempts: int
-    interrupted: Attempt | None = None
-
-
-Loss = RequeuePending | AttemptsExhausted
+    exhausted: bool = False
 
 
 class LeasesExpired(NamedTuple):

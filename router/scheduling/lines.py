@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import TypeVar
 
 from flowhook.events.keys import UNSHAPED, ShapingKeys
+
+Line = TypeVar("Line", bound=Iterable[int])
+
+
+def positions(
+    line_of: Mapping[int, Line], seqs: Iterable[int], *, most: int, most_of_line: int
+) -> Iterator[tuple[Line, int, int]]:
+    """Yield the executions that wait in a line, each with that and its position there, from 1; 0: too far back.
+
+    At most so many executions are looked at, of all lines and of each.
+    """
+    wanted: defaultdict[Line, set[int]] = defaultdict(set)
+    for seq in seqs:
+        if (line := line_of.get(seq)) is not None:
+            wanted[line].add(seq)
+    for line, asked in wanted.items():
+        for position, seq in enumerate(islice(line, min(most, most_of_line)), 1):
+            most -= 1
+            if seq in asked:
+                asked.discard(seq)
+                yield line, seq, position
+                if not asked:
+                    break
+        yield from ((line, seq, 0) for seq in asked)
 
 
 class WaitingLine:

@@ -21,7 +21,7 @@ from typing import Final
 import attrs
 
 from flowhook.model.executions import AttemptEnd
-from router.scheduling.leases import AttemptsExhausted, LateFailure, Lease, LeaseTable, Loss, RequeuePending
+from router.scheduling.leases import LateFailure, Lease, LeaseTable, Loss
 from router.scheduling.pending_transitions import PendingTransitions, ReturningExecution
 from router.scheduling.queues import FairQueues
 
@@ -146,10 +146,10 @@ class LossAccounting:
             self._attempts.attribute(seq)
         if charged and self._attempts.is_exhausted(seq, attempts):
             self._pending.ending[seq] = lease.queue, True
-            return AttemptsExhausted(seq, attempts, interrupted)
+            return Loss(seq, attempts, interrupted, exhausted=True)
         self._attempts.charge(seq, attempts)
         self._pending.returning[seq] = ReturningExecution(lease.queue, True, to_back)
-        return RequeuePending(seq, attempts, interrupted)
+        return Loss(seq, attempts, interrupted)
 
     def release(
         self, token: bytes, *, charged: bool, to_back: bool = False, end: AttemptEnd | None = None, detail: str = ""
@@ -172,7 +172,7 @@ class LossAccounting:
         # If r1 never comes back, all of them keep the charge, which counts a quarter of an attributed one.
         end = AttemptEnd.LEASE_EXPIRED if lease.runner.attached else AttemptEnd.RUNNER_LOST
         loss = self.lose(lease, charged=True, certain=False, end=end)
-        if isinstance(loss, RequeuePending):
+        if not loss.exhausted:
             self._lost.record(lease, now)
         return loss
 

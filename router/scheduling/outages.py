@@ -119,7 +119,6 @@ class Breaker:
 
     @property
     def followers(self) -> int:
-        """The number of executions that follow."""
         return len(self.waiting) + (0 if self.retries is None else len(self.retries.keys))
 
     @property
@@ -254,8 +253,7 @@ class Outages:
 
     def report(self, report: CallReport, now_ms: int) -> None:
         """Count outcomes of a flow's calls to a destination."""
-        destination = self._destinations.get(report.origin)
-        breaker = None if destination is None else destination.breakers.get(report.flow_id)
+        breaker = self._find(report.flow_id, report.origin)
         if report.successes and breaker is not None:
             self._succeeded(breaker, report, now_ms)
         if report.failures:
@@ -334,11 +332,12 @@ class Outages:
     def _announce(self, breaker: Breaker, state: DestinationState) -> None:
         self.announcements[breaker.flow_id, breaker.destination.origin] = state
 
+    def _find(self, flow_id: str, origin: str) -> Breaker | None:
+        return self._of_flow.get(flow_id, {}).get(origin)
+
     def _breaker(self, flow_id: str, origin: str, now_ms: int) -> Breaker | None:
         """Return the breaker for a flow's calls, a new one if there is room; None: its calls do not park."""
-        destination = self._destinations.get(origin)
-        breaker = None if destination is None else destination.breakers.get(flow_id)
-        policy = self._policy_of(flow_id)
+        policy, breaker = self._policy_of(flow_id), self._find(flow_id, origin)
         if policy is None:
             return None
         if breaker is not None:
@@ -350,9 +349,7 @@ class Outages:
             if not healthy:
                 return None
             self._forget(min(healthy, key=lambda each: each.failed_ms))
-            destination = self._destinations.get(origin)
-        if destination is None:
-            destination = self._destinations[origin] = Destination(origin)
+        destination = self._destinations.setdefault(origin, Destination(origin))
         breaker = destination.breakers[flow_id] = Breaker(flow_id, destination, policy, failed_ms=now_ms)
         self._breakers += 1
         self._of_flow.setdefault(flow_id, {})[origin] = breaker
@@ -377,12 +374,12 @@ class Outages:
         self.leave(seq)
         self._parked[seq] = flow_id, tuple(origins)
         for origin in origins:
-            destination = self._destinations.get(origin)
-            breaker = None if destination is None else destination.breakers.get(flow_id)
-            if destination is None or breaker is None or not breaker.parks:
+            breaker = self._find(flow_id, origin)
+            if breaker is None or not breaker.parks:
                 self._at_once[seq] = Wake(seq, origin)
                 continue
             breaker.waiting[seq] = None
+            destination = breaker.destination
             if destination.probe is not None and destination.probe.seq == seq:
                 destination.probe = None  # it did not make the call, or was given to another runner meanwhile
                 destination.probe_at_ms = max(destination.probe_at_ms, now_ms)
@@ -403,9 +400,7 @@ class Outages:
     def retry_later(self, seq: int, flow_id: str, origin: str, key: str) -> None:
         """Add an execution that waits for another try of its call; `key` is that of `Wake.retry_key`."""
         id_ = flow_id, origin
-        line = self._retry_lines.get(id_)
-        if line is None:
-            line = self._retry_lines[id_] = RetryLine(id_)
+        line = self._retry_lines.setdefault(id_, RetryLine(id_))
         line.keys[seq] = key
         self._retries[seq] = line
 
@@ -425,8 +420,7 @@ class Outages:
         self._at_once.pop(seq, None)
         flow_id, origins = parked
         for origin in origins:
-            destination = self._destinations.get(origin)
-            breaker = None if destination is None else destination.breakers.get(flow_id)
+            breaker = self._find(flow_id, origin)
             for waiters in () if breaker is None else breaker.waiters:
                 waiters.pop(seq, None)
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
 from flowhook.events.keys import ShapingKeys
-from router.scheduling.lines import WaitingLine
+from router.scheduling.lines import WaitingLine, positions
 
 MAX_POSITION: Final = 10_000  # executions of all lines that are counted when somebody asks for a place in one
 
@@ -23,6 +22,9 @@ class _Key:
     id: tuple[str, str]
     waiting: WaitingLine
     taken: int = 0
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.waiting)
 
 
 class KeyedPlaces:
@@ -120,22 +122,8 @@ class KeyedPlaces:
 
     def positions(self, seqs: Iterable[int]) -> dict[int, int]:
         """Return the places in line of executions that wait for one, from 1; 0: far back. In bounded time."""
-        wanted: dict[int, tuple[_Key, set[int]]] = {}
-        for seq in seqs:
-            key = self._waiting.get(seq)
-            if key is not None:
-                wanted.setdefault(id(key), (key, set()))[1].add(seq)
-        found: dict[int, int] = {}
-        left = MAX_POSITION
-        for key, asked in wanted.values():
-            for position, seq in enumerate(islice(key.waiting, left), 1):
-                left -= 1
-                if seq in asked:
-                    found[seq] = position
-                    if asked <= found.keys():
-                        break
-            found.update(dict.fromkeys(asked - found.keys(), 0))
-        return found
+        found = positions(self._waiting, seqs, most=MAX_POSITION, most_of_line=MAX_POSITION)
+        return {seq: position for _, seq, position in found}
 
     def _key_of(self, seq: int, flow_id: str) -> _Key | None:
         keys = self._keys.get(seq)

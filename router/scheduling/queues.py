@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Final, NamedTuple
 
+from flowhook.attach.send_pacing import QUIET
 from flowhook.events.keys import ShapingKeys
 from router.scheduling.groups import GroupPolicy
 from router.scheduling.lines import WaitingLine
@@ -58,39 +59,44 @@ def _drain(line: deque[int] | WaitingLine) -> Iterator[int]:
         yield line.popleft()
 
 
-class FlowLoad(NamedTuple):
-    """A flow's unfinished executions, by what they do."""
+STATES: Final = ("ready", "delayed", "leased", "waiting", "suspended")
 
-    pending: int = 0  # those that wait for a runner, or for an earlier execution of their order key
+
+class FlowLoad(NamedTuple):
+    """Unfinished executions, by what they do: those of `STATES`, then more about a flow."""
+
+    ready: int = 0  # those that wait for a runner
+    delayed: int = 0  # by their rate, a place or the turn of their key, or their group
     running: int = 0  # those under lease, or about to end, wait or return
     waiting: int = 0  # those that wait for a time or an event
     suspended: int = 0  # those that an operator suspended
     retrying: int = 0  # those of the waiting ones that failed, and wait for another try
-    # sequence number of the pending execution that runs next; None: none is ready. In the first seconds after a start
-    # it may be an earlier one of the flow, which runs already or has ended.
+    # sequence number of the pending execution that runs next, perhaps once its rate lets it; None: there is none. In
+    # the first seconds after a start it may be an earlier one of the flow, which runs already or has ended.
     next: int | None = None
+    paused: bool = False  # then that one runs only once the flow is resumed
 
+    @property
+    def due(self) -> int | None:
+        """That one if nothing but a lack of runners, or of places, keeps it from running."""
+        return self.next if self.ready and not self.paused else None
 
-class FlowDepth(NamedTuple):
-    """Unfinished executions, by state, and the number of the one that is assigned next, if any is ready."""
-
-    ready: int
-    delayed: int  # by their rate, a place or the turn of their key, or their group
-    leased: int  # those under lease, or about to end, wait or return
-    waiting: int
-    suspended: int
-    next: int | None = None  # none while the flow is paused
+    @property
+    def pending(self) -> int:
+        return self.ready + self.delayed
 
     @property
     def total(self) -> int:
         return sum(self[:5])
 
     def by_state(self) -> Iterator[tuple[str, int]]:
-        return zip(self._fields[:5], self[:5], strict=True)
+        return zip(STATES, self[:5], strict=True)
 
-    def without(self, other: FlowDepth) -> FlowDepth:
-        """Return what is left without those of a flow."""
-        return FlowDepth(*(max(0, mine - its) for mine, its in zip(self[:5], other[:5], strict=True)))
+    def without(self, other: FlowLoad) -> FlowLoad:
+        """Return what is left of all flows without one."""
+        left = [max(0, mine - its) for mine, its in zip(self[:5], other[:5], strict=True)]
+        ready, delayed, running, waiting, suspended = left
+        return FlowLoad(ready, delayed, running, waiting, suspended)
 
 
 MAX_MOVED: Final = 1000  # executions of flows whose lines change that one call moves, so that it takes milliseconds
@@ -145,18 +151,13 @@ class FlowQueue:
 
     @property
     def eligible(self) -> bool:
-        return bool(self.ready) and not self.policy.paused and self.has_room
+        return bool(self.ready) and not self.policy.paused and (self.policy.concurrency is None or self.has_room)
 
     @property
     def has_room(self) -> bool:
         """Whether one more execution may run besides the running and the held ones."""
         concurrency = self.policy.concurrency
         return concurrency is None or self.running + self.held < concurrency
-
-    def load(self) -> FlowLoad:
-        following = self.ready[0] if self.ready else self.first_held if self.held else None
-        pending = self.unfinished - self.running - self.waiting - self.suspended
-        return FlowLoad(pending, self.running, self.waiting, self.suspended, self.retrying, following)
 
 
 class FairQueues:
@@ -274,13 +275,18 @@ class FairQueues:
             for following in self.places.leave(seq, queue.policy.key_concurrency):
                 self._put_timed(queue, following)
 
-    def ended(self, queue: FlowQueue, seq: int) -> None:
-        """Forget what shaped an execution."""
+    def ended(self, queue: FlowQueue, seq: int, *, ran: bool) -> None:
+        """Forget an execution, and what shaped it; `ran`: it counted as running until now."""
         if self.keys:
             self.vacate(queue, seq)
             self.keys.pop(seq, None)
         if self.rates.unreserved:
             self.rates.unreserved.pop(seq, None)
+        queue.unfinished -= 1
+        if ran:
+            self.stopped(queue)
+        if not queue.unfinished:
+            self.forget_if_idle(queue)
 
     def may_run(self, queue: FlowQueue, seq: int) -> bool:
         """Whether a flow has room for one of its executions, as to its key, too."""
@@ -295,9 +301,6 @@ class FairQueues:
         else:
             self.rates.enter(seq, queue.flow_id, queue.policy.rate, first=first)
 
-    def refund(self, seq: int, queue: FlowQueue) -> None:
-        self.rates.refund(seq, queue.flow_id)
-
     def release(self, now: float) -> None:
         """Make the executions ready whose rate lets them be assigned by now, which is the time of the next draws."""
         self._now = now
@@ -311,6 +314,11 @@ class FairQueues:
                     self._take(queue.change, seq)
                 else:
                     self._put_ready(queue, seq)
+
+    @property
+    def may_assign(self) -> bool:
+        """Whether `release` and `draw` may have something to do now."""
+        return bool(self._ring or self._changes or self.rates)
 
     def next(self) -> float | None:
         """Return when `release` has something to do, or None."""
@@ -336,18 +344,19 @@ class FairQueues:
         # So b waits for one turn, not for the backlog of a; c comes back to the ring when one of it stops.
         for _ in range(len(ring)):
             queue = ring.popleft()
+            policy = queue.policy
             if not queue.eligible:
                 queue.in_ring, queue.drawn = False, 0
                 self.forget_if_idle(queue)
                 continue
             # it has its share of all slots: the others come first, but it stays in the ring
-            if queue.running >= share and queue.policy.concurrency is None:
+            if queue.running >= share and policy.concurrency is None:
                 ring.append(queue)
                 continue
             seq = queue.ready.popleft()
             self.ready -= 1
             queue.running += 1
-            if queue.policy.rate is not None:
+            if policy.rate is not None:
                 following = self.rates.assigned(seq, self._now)
                 if following is not None:
                     queue.ready.append(following)
@@ -355,7 +364,7 @@ class FairQueues:
             queue.drawn += 1
             if not queue.ready:
                 queue.in_ring, queue.drawn = False, 0
-            elif queue.drawn < queue.policy.weight:
+            elif queue.drawn < policy.weight:
                 ring.appendleft(queue)
             else:
                 queue.drawn = 0
@@ -407,20 +416,27 @@ class FairQueues:
         queue = self._flows.get(flow_id)
         return 0 if queue is None else queue.unfinished
 
+    def is_busy(self, flow_id: str) -> bool:
+        """Whether a flow has more than `QUIET` executions, besides those that wait, for days perhaps."""
+        queue = self._flows.get(flow_id)
+        return queue is not None and queue.unfinished - queue.waiting - queue.suspended > QUIET
+
     def load(self, flow_id: str) -> FlowLoad:
+        """Return the unfinished executions of a flow, in constant time."""
         queue = self._flows.get(flow_id)
         if queue is None:
             return FlowLoad()
-        load = queue.load()
-        return load._replace(next=self.rates.first(flow_id)) if queue.is_shaped and load.next is None else load
-
-    def depth(self, flow_id: str) -> FlowDepth:
-        queue = self._flows.get(flow_id)
-        if queue is None:
-            return FlowDepth(0, 0, 0, 0, 0)
-        load, ready = queue.load(), len(queue.ready) + queue.held
-        first = None if queue.policy.paused else load.next
-        return FlowDepth(ready, load.pending - ready, load.running, load.waiting, load.suspended, first)
+        following = queue.ready[0] if queue.ready else queue.first_held if queue.held else None
+        if following is None and queue.is_shaped:
+            following = self.rates.first(flow_id)
+        ready, running, waiting, suspended = (
+            len(queue.ready) + queue.held,
+            queue.running,
+            queue.waiting,
+            queue.suspended,
+        )
+        delayed = queue.unfinished - ready - running - waiting - suspended
+        return FlowLoad(ready, delayed, running, waiting, suspended, queue.retrying, following, queue.policy.paused)
 
     def some_flows(self, start: int, number: int) -> list[str]:
         """Return flows that take memory, from a position on, of which there are more if `number` are returned."""
@@ -491,9 +507,7 @@ class TimerQueue:
             earliest = self.next()
             if earliest is None or earliest > now_ms:
                 break
-            _, seq, queue, retries = heapq.heappop(self._heap)
-            del self._waits[seq]
-            queue.waiting -= 1
-            queue.retrying -= retries
-            due.append((seq, queue))
+            seq = heapq.heappop(self._heap)[1]
+            if (queue := self.pop(seq)) is not None:
+                due.append((seq, queue))
         return due

@@ -22,11 +22,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 from typing import Final, NamedTuple
 
+from flowhook import limits
 from flowhook.events.keys import UNSHAPED, ShapingKeys, rate_fingerprint
-from router.scheduling.lines import WaitingLine
+from router.scheduling.lines import WaitingLine, positions
 
 ROUNDING: Final = 1e-6  # seconds by which two times may differ that are meant to be the same
 LATENESS: Final = 0.05  # seconds by which an assignment may be late without moving those after it
@@ -83,6 +84,9 @@ class RateLine:
     def __lt__(self, other: RateLine) -> bool:  # for the heap, between lines of the same time
         return id(self) < id(other)
 
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.waiting) if self.ready is None else chain((self.ready,), self.waiting)
+
     @property
     def id(self) -> tuple[str, str]:
         return self.flow_id, self.key
@@ -118,20 +122,14 @@ class RateLines:
         self._began, self._stored = now, dict(stored)
 
     def of_flow(self, flow_id: str) -> int:
-        """Return the number of lines of a flow."""
         return len(self._of_flow.get(flow_id, ()))
 
-    @property
-    def lines(self) -> int:
-        return len(self._lines)
-
-    @property
-    def flows(self) -> int:
-        """The number of flows that have lines."""
-        return len(self._of_flow)
-
-    def has_line(self, flow_id: str, key: str) -> bool:
-        return (flow_id, key) in self._lines
+    def has_room(self, flow_id: str, key: str) -> bool:
+        """Whether a flow has a line for a key, or may have one more; its share is smaller while there are too many."""
+        share = limits.MAX_RATE_KEYS
+        if len(self._lines) >= limits.MAX_ALL_RATE_KEYS:
+            share = min(share, limits.MAX_ALL_RATE_KEYS // len(self._of_flow))
+        return self.of_flow(flow_id) < share or (flow_id, key) in self._lines
 
     def enter(self, seq: int, flow_id: str, rate: RatePolicy, *, first: bool = False) -> None:
         """Add an execution at the end of its line, or before the others that wait there."""
@@ -271,7 +269,6 @@ class RateLines:
     # --- queries ------------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        """Return the number of executions in all lines."""
         return len(self._line_of)
 
     def first(self, flow_id: str) -> int | None:
@@ -281,27 +278,10 @@ class RateLines:
 
     def waits(self, seqs: Iterable[int]) -> dict[int, RateWait]:
         """Return what executions wait for, of those that are in a line; in bounded time, whatever their number."""
-        wanted: dict[int, tuple[RateLine, set[int]]] = {}
-        for seq in seqs:
-            line = self._line_of.get(seq)
-            if line is not None:
-                wanted.setdefault(id(line), (line, set()))[1].add(seq)
         found: dict[int, RateWait] = {}
-        left = 2 * MAX_POSITION
-        for line, asked in wanted.values():
-            ahead = 0 if line.ready is None else 1
-            if line.ready in asked:
-                found[line.ready] = RateWait(line.arrival - line.rate.tolerance, 1)
-            asked.discard(line.ready or 0)
-            for position, seq in enumerate(islice(line.waiting, min(left, MAX_POSITION)), ahead + 1):
-                left -= 1
-                if seq in asked:
-                    asked.discard(seq)
-                    until = line.arrival - line.rate.tolerance + (position - 1) * line.rate.interval
-                    found[seq] = RateWait(until, position)
-                    if not asked:
-                        break
-            found.update(dict.fromkeys(asked, RateWait(None, None)))
+        for line, seq, position in positions(self._line_of, seqs, most=2 * MAX_POSITION, most_of_line=MAX_POSITION):
+            until = line.arrival - line.rate.tolerance + (position - 1) * line.rate.interval
+            found[seq] = RateWait(until, position) if position else RateWait(None, None)
         return found
 
     # --- parts --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import attrs
 
 from flowhook.model.executions import Attempt, AttemptEnd
-from router.scheduling.leases import AttemptsExhausted, LeaseTable, Runner
+from router.scheduling.leases import LeaseTable, Loss, Runner
 from router.scheduling.losses import AttemptCounts
 from router.scheduling.pending_transitions import PendingTransitions
 from router.scheduling.queues import FairQueues, FlowQueue, TimerQueue
@@ -50,7 +50,7 @@ class RecoveredExecutions:
         self._held[seq] = _Held(queue, begun)
         self._queues.hold(queue, seq)
 
-    def expire(self, now: float) -> tuple[list[AttemptsExhausted], list[tuple[int, Attempt]]]:
+    def expire(self, now: float) -> tuple[list[Loss], list[tuple[int, Attempt]]]:
         """After the deadline, make the held executions ready, ahead of their flows' others, and allow no more claims.
 
         Of more than `MAX_RELEASED` the latest become ready; call it again, as long as there is a deadline.
@@ -58,7 +58,7 @@ class RecoveredExecutions:
         Returns those that used up their attempts instead, as the begun attempt stays charged; they are *ending*. And
         the begun attempts of those that are ready, by execution.
         """
-        exhausted: list[AttemptsExhausted] = []
+        exhausted: list[Loss] = []
         unclaimed: list[tuple[int, Attempt]] = []
         if self.deadline is None or now < self.deadline:
             return exhausted, unclaimed
@@ -71,7 +71,7 @@ class RecoveredExecutions:
             # the attempt that the restart interrupted stays charged: an event that kills routers must end, too
             if begun and self._attempts.is_exhausted(seq, attempts):
                 self._pending.ending[seq] = queue, False
-                exhausted.append(AttemptsExhausted(seq, attempts, interrupted))
+                exhausted.append(Loss(seq, attempts, interrupted, exhausted=True))
                 continue
             self._queues.put(queue, seq, first=True)
             if begun:

@@ -21,37 +21,27 @@ caller revokes the token.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from flowhook.events.keys import UNSHAPED, ShapingKeys
+from flowhook.model import Status
 from flowhook.model.executions import AttemptEnd
-from router.scheduling.groups import ClosedGroup, EventGroups, GroupId, GroupWait
+from router.scheduling.groups import ClosedGroup, EventGroups, GroupId
 from router.scheduling.leases import (
     AttachResult,
-    AttemptsExhausted,
     Lease,
-    LeaseGranted,
     LeasesExpired,
     LeaseTable,
+    Loss,
     Removed,
-    RequeuePending,
     Runner,
     RunnerTable,
 )
 from router.scheduling.losses import AttemptCounts, LossAccounting, LostLeases
-from router.scheduling.order_keys import Blocker, HeldTurn, KeyedQueues
-from router.scheduling.outages import BreakerPolicy
+from router.scheduling.order_keys import HeldTurn, KeyedQueues
 from router.scheduling.pending_transitions import PendingTransitions, ReturningExecution
-from router.scheduling.queues import (
-    FairQueues,
-    FlowDepth,
-    FlowLoad,
-    FlowPolicy,
-    FlowQueue,
-    TimerQueue,
-)
-from router.scheduling.rates import RateLines, RateWait
+from router.scheduling.queues import FairQueues, FlowLoad, FlowQueue, TimerQueue
 from router.scheduling.recovered import RecoveredExecutions
 
 MAX_ASSIGNMENTS: Final = 64  # most assignments that one runner gets in one batch
@@ -72,8 +62,10 @@ class Shard:
     Methods take constant time for each execution they concern; parking and waking take logarithmic time; cancelling or
     suspending a ready execution takes time linear in the flow's backlog.
 
-    Of its parts, callers may read all. They release leases by `losses`, and report there what a runner learned of an
-    earlier loss; they change the credit of `runners`, and may end a returning execution of `pending`.
+    Of its parts, callers may read all. They set the policies of flows in `queues`, and call `begin` of its `rates`
+    before they add any execution; they release leases by `losses`, and report there what a runner learned of an earlier
+    loss; they change the credit of `runners`, add recovered turns to `order_keys`, and may end a returning execution of
+    `pending`.
     """
 
     def __init__(self, *, epoch: int, lease_seconds: float, max_attempts: int, reattach_seconds: float) -> None:
@@ -88,32 +80,26 @@ class Shard:
         """
         self.unfinished = 0  # accepted executions that have not ended
         self._reattach_seconds = reattach_seconds
-        self._queues = FairQueues()
-        self._order_keys = KeyedQueues()
+        self.queues = FairQueues()
+        self.order_keys = KeyedQueues()
         self.runners = RunnerTable(lease_seconds=lease_seconds, reattach_seconds=reattach_seconds)
         self.leases = LeaseTable(epoch)
         self.attempts = AttemptCounts(max_attempts)
         self.pending = PendingTransitions()
-        self._timers = TimerQueue()
-        self._groups = EventGroups()
-        self._undecided: list[tuple[int, str, str, int]] = []  # recovered ones, until policies are known
+        self.timers = TimerQueue()
+        self.groups = EventGroups()
+        self._undecided: list[tuple[int, FlowQueue, str, int]] = []  # recovered ones, until policies are known
         self._going_on: dict[int, str] = {}  # order keys of executions that absorb others, until that is stored
         self._suspended: dict[int, FlowQueue] = {}  # their flows' queues count them
         self._recovered = RecoveredExecutions(
-            queues=self._queues, timers=self._timers, leases=self.leases, attempts=self.attempts, pending=self.pending
+            queues=self.queues, timers=self.timers, leases=self.leases, attempts=self.attempts, pending=self.pending
         )
         self._lost = LostLeases()
         self.losses = LossAccounting(
-            leases=self.leases, attempts=self.attempts, pending=self.pending, queues=self._queues, lost=self._lost
+            leases=self.leases, attempts=self.attempts, pending=self.pending, queues=self.queues, lost=self._lost
         )
 
     # --- flows and events -------------------------------------------------------------------------------------------
-
-    def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
-        self._queues.set_policy(flow_id, policy)
-
-    def retire(self, flow_id: str) -> None:
-        self._queues.retire(flow_id)
 
     def accept(
         self,
@@ -131,16 +117,16 @@ class Shard:
         key; as a replay (`root`: see `HeldTurn`) before those that are blocked by what it replays. With the key of a
         group, it runs, or ends, when `close_groups` says so; it came at `now_ms`, Unix time.
         """
-        queue = self._queues.flow(flow_id)
+        queue = self.queues.flow(flow_id)
         queue.unfinished += 1
         self.unfinished += 1
         if keys is not None:
-            self._queues.keys[seq] = keys
+            self.queues.keys[seq] = keys
             if keys.group and self._join(seq, queue, keys, now_ms, order_key):
                 return False
-        if order_key and not self._order_keys.enter(seq, flow_id, order_key, root):
+        if order_key and not self.order_keys.enter(seq, flow_id, order_key, root):
             return False
-        self._queues.put(queue, seq)
+        self.queues.put(queue, seq)
         if keys is not None and keys.batch:  # a replay: its events are read when it is assigned
             return False
         if queue.is_shaped:
@@ -148,110 +134,85 @@ class Shard:
             return queue.unfinished <= MIN_SHARE and not (paused or (rate is not None and rate.reserves))
         return len(queue.ready) <= SOON and not queue.policy.paused
 
-    def add_keys(self, seq: int, keys: ShapingKeys | None) -> None:
-        """Add the keys of shaping of an execution that is recovered next; None: it has none."""
-        if keys is not None:
-            self._queues.keys[seq] = keys
-
-    def recover_held_turn(self, held: HeldTurn, flow_id: str, order_key: str) -> None:
-        """Add a turn that an execution keeps, before the executions that have not ended."""
-        self._order_keys.recover_held(held, flow_id, order_key)
-
     def recover(
         self,
         seq: int,
         flow_id: str,
         attempts: int,
         *,
-        begun: bool = False,
+        status: Status = Status.PENDING,
         term: int = 0,
         order_key: str = "",
         root: str = "",
-    ) -> AttemptsExhausted | None:
-        """Add an execution that was found pending or running at start-up, by ascending `seq`, before any is accepted.
+        keys: ShapingKeys | None = None,
+        receive_ms: int = 0,
+        wake_at_ms: int | None = None,
+        retries: bool = False,
+    ) -> Loss | None:
+        """Add an execution that was found at start-up, by ascending `seq`, before any is accepted.
 
-        If the stored attempt was in progress when the router died, it has `begun`, and `attempts` includes it. No
-        runner can claim the execution with a lease of a term before the stored one.
+        `attempts` includes the one in progress when the router died, if it was running, and the one that parked it, if
+        it waits: until `wake_at_ms`, see `parked`. No runner can claim the execution with a lease of a term before the
+        stored one. One with the key of a group that no runner has had came at `receive_ms`.
 
         Returns that it used up its attempts, as it was running when too many processes died; else None.
         """
-        queue, its_turn = self._recover(seq, flow_id, attempts, term, (order_key, root))
-        if self.attempts.is_exhausted(seq, attempts - begun):
+        queue = self.queues.flow(flow_id)
+        queue.unfinished += 1
+        self.unfinished += 1
+        if keys is not None:
+            self.queues.keys[seq] = keys
+        self.leases.recover(seq, term)
+        waits = status is Status.WAITING
+        self.attempts.charge(seq, attempts - waits)
+        if keys is not None and keys.group and status is Status.PENDING and not (attempts or term):
+            self._undecided.append((seq, queue, order_key, receive_ms))
+            return None
+        its_turn = not order_key or self.order_keys.enter(seq, flow_id, order_key, root)
+        begun = status is Status.RUNNING
+        if waits:
+            self.timers.add(seq, queue, wake_at_ms, retries=retries)
+        elif status is Status.SUSPENDED:
+            self._suspend(seq, queue)
+        elif self.attempts.is_exhausted(seq, attempts - begun):
             if not its_turn:
-                self._order_keys.leave(seq)
+                self.order_keys.leave(seq)
             self.pending.ending[seq] = queue, False
-            return AttemptsExhausted(seq, attempts)
-        if its_turn and (begun or not term):
+            return Loss(seq, attempts, exhausted=True)
+        elif its_turn and (begun or not term):
             self._recovered.hold(seq, queue, begun=begun)
         elif its_turn:
-            self._queues.put(queue, seq)
+            self.queues.put(queue, seq)
             self._recovered.claimable[seq] = queue
         return None
 
-    def recover_waiting(
-        self,
-        seq: int,
-        flow_id: str,
-        attempts: int,
-        wake_at_ms: int | None,
-        *,
-        term: int = 0,
-        order_key: str = "",
-        root: str = "",
-        retries: bool = False,
-    ) -> None:
-        """Add an execution that was found waiting at start-up; `attempts` includes the one that parked it."""
-        queue, _ = self._recover(seq, flow_id, attempts - 1, term, (order_key, root))
-        self._timers.add(seq, queue, wake_at_ms, retries=retries)
-
-    def recover_suspended(
-        self, seq: int, flow_id: str, attempts: int, *, term: int = 0, order_key: str = "", root: str = ""
-    ) -> None:
-        self._suspend(seq, self._recover(seq, flow_id, attempts, term, (order_key, root))[0])
-
-    def recover_grouped(self, seq: int, flow_id: str, order_key: str, receive_ms: int) -> None:
-        """Add an execution that was found pending, with the key of a group: no runner has had it."""
-        self._recover(seq, flow_id, 0, 0, ("", ""))
-        self._undecided.append((seq, flow_id, order_key, receive_ms))
-
-    def _recover(
-        self, seq: int, flow_id: str, attempts: int, term: int, order: tuple[str, str]
-    ) -> tuple[FlowQueue, bool]:
-        """Count a recovered execution with its order key and `root`; return its queue, and whether it is its turn."""
-        queue = self._queues.flow(flow_id)
-        queue.unfinished += 1
-        self.unfinished += 1
-        self.leases.recover(seq, term)
-        self.attempts.charge(seq, attempts)
-        return queue, not order[0] or self._order_keys.enter(seq, flow_id, *order)
-
     # --- work -------------------------------------------------------------------------------------------------------
 
-    def assign(self, full: Collection[str] = (), now_ms: int = 0, now: float = 0.0) -> list[LeaseGranted]:
+    def assign(self, full: Collection[str] = (), now_ms: int = 0, now: float = 0.0) -> list[Lease]:
         """Assign ready executions to runners with credit, fairly across flows and evenly across runners.
 
         Each runner gets at most one batch; for more, call again until nothing is assigned. `full` runners can't accept
         assignments now, even if they have credit; `now_ms` is the Unix time, for `Lease.assigned_ms`; `now` decides
         whose turn it is by the rates of flows.
         """
-        self._queues.release(now)
-        assigned: list[LeaseGranted] = []
+        self.queues.release(now)
+        assigned: list[Lease] = []
         slots = self.runners.slots
         flow_share = max(MIN_SHARE, slots - slots // RESERVE)
         able = self.runners.with_credit(full)
-        while able and self._queues.ready:
+        while able and self.queues.ready:
             runner = min(able, key=lambda candidate: (len(candidate.leases), -candidate.credit))
             # rounded up; runners that come later in this loop share what is left
-            share = -(-self._queues.ready // len(able))
+            share = -(-self.queues.ready // len(able))
             able.remove(runner)
             if not self._grant(runner, min(runner.credit, share, MAX_ASSIGNMENTS), flow_share, now_ms, assigned):
                 break
         return assigned
 
-    def _grant(self, runner: Runner, count: int, flow_share: int, now_ms: int, assigned: list[LeaseGranted]) -> int:
+    def _grant(self, runner: Runner, count: int, flow_share: int, now_ms: int, assigned: list[Lease]) -> int:
         is_lost, is_claimable = bool(self._lost.last), bool(self._recovered)
         for number in range(count):
-            drawn = self._queues.draw(flow_share)
+            drawn = self.queues.draw(flow_share)
             if drawn is None:
                 return number
             queue, seq = drawn
@@ -259,18 +220,13 @@ class Shard:
                 self._lost.last.pop(seq, None)
             if is_claimable:
                 self._recovered.claimable.pop(seq, None)
-            lease = self.leases.grant(seq, queue, runner, self.attempts.charged(seq) + 1, now_ms)
+            assigned.append(self.leases.grant(seq, queue, runner, self.attempts.charged(seq) + 1, now_ms))
             runner.credit -= 1
-            assigned.append(LeaseGranted(runner.id, lease.token, seq, lease.attempt))
         return count
 
-    def first_leases(self, granted: Iterable[LeaseGranted]) -> Iterator[tuple[int, str]]:
-        """Yield the executions, with their flows, that were never leased before, of those accepted since the start."""
-        for item in granted:
-            if item.attempt == 1 and not self.leases.term_of(item.seq):
-                lease = self.leases.get(item.token)
-                if lease is not None:
-                    yield item.seq, lease.queue.flow_id
+    def is_first(self, lease: Lease) -> bool:
+        """Whether the execution of a lease was never leased before, and was accepted since the start."""
+        return lease.attempt == 1 and not self.leases.term_of(lease.seq)
 
     def end(self, token: bytes) -> Lease | None:
         """Release a lease whose execution is about to end; None when the token is stale."""
@@ -295,64 +251,49 @@ class Shard:
         """
         queue = self.pending.parking.pop(seq, None)
         if queue is not None:
-            self._timers.add(seq, queue, wake_at_ms, retries=retries)
-            self._queues.stopped(queue)
-            self._queues.vacate(queue, seq)
+            self.timers.add(seq, queue, wake_at_ms, retries=retries)
+            self.queues.stopped(queue)
+            self.queues.vacate(queue, seq)
 
     def requeued(self, seqs: Iterable[int]) -> None:
         """Make *returning* executions ready again, in order of arrival, once that is stored."""
         # those that are missing were cancelled meanwhile
         found = [(seq, each) for seq in sorted(seqs) if (each := self.pending.returning.pop(seq, None)) is not None]
-        self._queues.put_first([(seq, each.queue) for seq, each in found if not each.to_back])
+        self.queues.put_first([(seq, each.queue) for seq, each in found if not each.to_back])
         for seq, returning in found:
             if returning.to_back:
-                self._queues.put(returning.queue, seq)
+                self.queues.put(returning.queue, seq)
             if returning.counted:
-                self._queues.stopped(returning.queue)
+                self.queues.stopped(returning.queue)
 
-    def deliver(self, seqs: Iterable[int]) -> list[RequeuePending]:
+    def deliver(self, seqs: Iterable[int]) -> list[tuple[int, int]]:
         """Move waiting executions to *returning*, because the event they wait for has arrived.
 
-        Executions that do not wait, or are still *parking*, are left alone and not in the result.
+        Returns them with the attempts that are charged to them. Those that do not wait, or are still *parking*, are
+        left alone.
         """
-        delivered: list[RequeuePending] = []
+        delivered: list[tuple[int, int]] = []
         for seq in seqs:
-            queue = self._timers.pop(seq)
+            queue = self.timers.pop(seq)
             if queue is not None:
                 self.pending.returning[seq] = ReturningExecution(queue, False)
-                delivered.append(RequeuePending(seq, self.attempts.charged(seq)))
+                delivered.append((seq, self.attempts.charged(seq)))
         return delivered
 
     @property
     def keeps_turns(self) -> bool:
         """Whether the end of an execution may concern a turn that is kept."""
-        return bool(self._queues.keeping or self._order_keys.held)
+        return bool(self.queues.keeping or self.order_keys.held)
 
     def keeps_turn(self, seq: int) -> bool:
         """Whether an execution that is *ending*, because it faulted, keeps the turn of its order key."""
-        return self.pending.ending[seq][0].policy.keeps_turns and self._order_keys.has_turn(seq)
-
-    def held_turn(self, seq: int) -> HeldTurn | None:
-        """Return the turn that is kept of the order key of an execution that has not ended, or keeps it."""
-        return self._order_keys.held_of(seq)
-
-    def has_turn(self, seq: int) -> bool:
-        """Whether it is the turn of an execution, which has an order key."""
-        return self._order_keys.has_turn(seq)
-
-    def held_turn_for(self, flow_id: str, order_key: str, root: str) -> HeldTurn | None:
-        """Return the turn of a key that an execution or one of its replays keeps."""
-        return self._order_keys.held_for(flow_id, order_key, root)
+        return self.pending.ending[seq][0].policy.keeps_turns and self.order_keys.has_turn(seq)
 
     def release_turn(self, held: HeldTurn) -> None:
         """Let the next execution have a turn that is kept, if it still is."""
-        released = self._order_keys.release(held)
+        released = self.order_keys.release(held)
         if released is not None and released[1] not in self._suspended:
-            self._queues.put(self._queues.flow(released[0]), released[1])
-
-    def blocker(self, seq: int) -> Blocker | None:
-        """Return whose turn it is if an execution waits for the turn of its order key; else None."""
-        return self._order_keys.blocker(seq)
+            self.queues.put(self.queues.flow(released[0]), released[1])
 
     def ended(self, seq: int, *, completed: bool = True, held: HeldTurn | None = None) -> str:
         """Remove an execution that was *ending* and whose end is durable; return its flow.
@@ -363,19 +304,15 @@ class Shard:
         self.attempts.forget(seq)
         self._lost.last.pop(seq, None)
         self.leases.forget(seq)
-        self._queues.ended(queue, seq)
-        queue.unfinished -= 1
+        self.queues.ended(queue, seq, ran=counted)
         self.unfinished -= 1
         turn = None
         if held is not None:
-            self._order_keys.keep(seq, held)
+            self.order_keys.keep(seq, held)
         else:
-            turn = self._order_keys.leave(seq, completed=completed)
+            turn = self.order_keys.leave(seq, completed=completed)
         if turn is not None and turn not in self._suspended:
-            self._queues.put(queue, turn)
-        if counted:
-            self._queues.stopped(queue)
-        self._queues.forget_if_idle(queue)
+            self.queues.put(queue, turn)
         return queue.flow_id
 
     def cancel(self, seq: int, flow_id: str) -> Removed | None:
@@ -393,8 +330,8 @@ class Shard:
         queue = self._unsuspend(seq) or self._withdraw(seq, flow_id)
         if queue is None:
             return None
-        if self._order_keys.is_blocked(seq):
-            self._order_keys.leave(seq)
+        if self.order_keys.is_blocked(seq):
+            self.order_keys.leave(seq)
         self.pending.ending[seq] = queue, counted
         return Removed(self.attempts.charged(seq) + waits, None)
 
@@ -418,8 +355,8 @@ class Shard:
             return None
         self._suspend(seq, queue)
         if running:
-            self._queues.stopped(queue)
-        self._queues.vacate(queue, seq)
+            self.queues.stopped(queue)
+        self.queues.vacate(queue, seq)
         return Removed(self.attempts.charged(seq), lease)
 
     def resume(self, seq: int) -> bool:
@@ -427,8 +364,8 @@ class Shard:
         queue = self._unsuspend(seq)
         if queue is None:
             return False
-        if not self._order_keys.is_blocked(seq):
-            self._queues.put(queue, seq, first=True)
+        if not self.order_keys.is_blocked(seq):
+            self.queues.put(queue, seq, first=True)
         return True
 
     def _suspend(self, seq: int, queue: FlowQueue) -> None:
@@ -444,17 +381,17 @@ class Shard:
     def _withdraw(self, seq: int, flow_id: str) -> FlowQueue | None:
         """Remove an execution that is returning, parking, held, waiting, blocked or ready; return its queue."""
         self._recovered.claimable.pop(seq, None)
-        order_key = self._groups.remove(seq)
+        order_key = self.groups.remove(seq)
         if order_key is None:
             order_key = self._going_on.pop(seq, None)
         if order_key is not None:
             if order_key:
-                self._order_keys.enter(seq, flow_id, order_key)
-            return self._queues.flow(flow_id)
-        queue = self.pending.withdraw(seq) or self._recovered.release(seq) or self._timers.pop(seq)
+                self.order_keys.enter(seq, flow_id, order_key)
+            return self.queues.flow(flow_id)
+        queue = self.pending.withdraw(seq) or self._recovered.release(seq) or self.timers.pop(seq)
         if queue is None and seq not in self.pending.ending:
-            queue = self._queues.flow(flow_id)
-            if not self._order_keys.is_blocked(seq) and not self._queues.remove(queue, seq):
+            queue = self.queues.flow(flow_id)
+            if not self.order_keys.is_blocked(seq) and not self.queues.remove(queue, seq):
                 return None
         return queue
 
@@ -492,27 +429,17 @@ class Shard:
 
         The policies of flows are known by now.
         """
-        for seq, flow_id, order_key, receive_ms in self._undecided:
-            queue = self._queues.flow(flow_id)
-            if not self._join(seq, queue, self._queues.keys[seq], receive_ms, order_key):
+        for seq, queue, order_key, receive_ms in self._undecided:
+            if not self._join(seq, queue, self.queues.keys[seq], receive_ms, order_key):
                 self._enter(seq, queue, order_key)
         self._undecided.clear()
         self._recovered.deadline = now + self._reattach_seconds
-
-    @property
-    def rates(self) -> RateLines:
-        """What waits for the rates of flows; the caller calls its `begin` before it adds any execution."""
-        return self._queues.rates
-
-    def next_turn(self) -> float | None:
-        """Return when `assign` may have something to do although nothing else happened, or None."""
-        return self._queues.next()
 
     def refund(self, seq: int) -> None:
         """Take back, for its rate, the assignment of an execution under lease that no runner has received."""
         lease = self.leases.of(seq)
         if lease is not None and lease.queue.policy.rate is not None:
-            self._queues.refund(seq, lease.queue)
+            self.queues.rates.refund(seq, lease.queue.flow_id)
 
     def next_deadline(self) -> float | None:
         """Return the time at which `expire` next has something to do, or None."""
@@ -532,7 +459,7 @@ class Shard:
 
     def next_wake(self) -> int | None:
         """Return the Unix time (ms) at which `wake` or `close_groups` next has something to do, or None."""
-        times = (self._timers.next(), self._groups.next())
+        times = (self.timers.next(), self.groups.next())
         return min((time for time in times if time is not None), default=None)
 
     def close_groups(self, now_ms: int) -> list[ClosedGroup]:
@@ -541,8 +468,8 @@ class Shard:
         The others wait for `goes_on`, once that is stored.
         """
         found: list[ClosedGroup] = []
-        for each, order_key in self._groups.due(now_ms, MAX_GROUPED):
-            queue = self._queues.flow(each.flow_id)
+        for each, order_key in self.groups.due(now_ms, MAX_GROUPED):
+            queue = self.queues.flow(each.flow_id)
             self.pending.ending.update((seq, (queue, False)) for seq in each.absorbed)
             self._going_on[each.seq] = order_key
             self.leave_group(each.seq, events=1 + len(each.absorbed) if each.batches else 1)
@@ -551,26 +478,26 @@ class Shard:
 
     def has_group_key(self, seq: int) -> bool:
         """Whether an execution that has not ended is, or would be after a restart, in a group."""
-        return bool(self._queues.keys.get(seq, UNSHAPED).group)
+        return bool(self.queues.keys.get(seq, UNSHAPED).group)
 
     def leave_group(self, seq: int, *, events: int = 1) -> None:
         """Let an execution that was in a group, or had the key of one, run for itself, or for a batch of `events`."""
-        self._queues.keys[seq] = self._queues.keys.get(seq, UNSHAPED).without_group()._replace(events=events)
+        self.queues.keys[seq] = self.queues.keys.get(seq, UNSHAPED).without_group()._replace(events=events)
 
     def batched(self, seqs: Iterable[int]) -> list[int]:
         """Return those executions that run for several events."""
-        return [seq for seq in seqs if self.events_of(seq) > 1] if self._queues.keys else []
+        return [seq for seq in seqs if self.events_of(seq) > 1] if self.queues.keys else []
 
     def events_of(self, seq: int) -> int:
         """Return how many events an execution that has not ended runs for."""
-        keys = self._queues.keys.get(seq)
+        keys = self.queues.keys.get(seq)
         return 1 if keys is None else keys.events
 
     def goes_on(self, seq: int, flow_id: str) -> None:
         """Let an execution that `close_groups` returned run, unless it was cancelled or suspended meanwhile."""
         order_key = self._going_on.pop(seq, None)
         if order_key is not None:
-            self._enter(seq, self._queues.flow(flow_id), order_key)
+            self._enter(seq, self.queues.flow(flow_id), order_key)
 
     def _join(self, seq: int, queue: FlowQueue, keys: ShapingKeys, now_ms: int, order_key: str) -> bool:
         """Add an execution to its group; false: its flow has changed since its event came, and has none such."""
@@ -578,23 +505,23 @@ class Shard:
         if policy is None or policy.batches != batches:
             return False
         group = GroupId(queue.flow_id, keys.group, batches)
-        self._groups.add(seq, group, policy, now_ms, order_key=order_key, size=keys.size)
+        self.groups.add(seq, group, policy, now_ms, order_key=order_key, size=keys.size)
         return True
 
     def _enter(self, seq: int, queue: FlowQueue, order_key: str) -> None:
-        if not order_key or self._order_keys.enter(seq, queue.flow_id, order_key):
-            self._queues.put(queue, seq)
+        if not order_key or self.order_keys.enter(seq, queue.flow_id, order_key):
+            self.queues.put(queue, seq)
 
     def wake(self, now_ms: int) -> list[int]:
         """Make executions ready that are due to wake, ahead of their flows' others; at most `MAX_WAKES` a call."""
-        return self._wake(self._timers.due(now_ms, MAX_WAKES))
+        return self._wake(self.timers.due(now_ms, MAX_WAKES))
 
     def release_waiting(self, seqs: Iterable[int]) -> list[int]:
         """Make executions ready that wait, ahead of their flows' others, and return them; others are left alone."""
-        return self._wake([(seq, queue) for seq in seqs if (queue := self._timers.pop(seq)) is not None])
+        return self._wake([(seq, queue) for seq in seqs if (queue := self.timers.pop(seq)) is not None])
 
     def _wake(self, found: Sequence[tuple[int, FlowQueue]]) -> list[int]:
-        self._queues.put_first(found)
+        self.queues.put_first(found)
         if self._recovered.deadline is not None:
             self._recovered.claimable.update(each for each in found if self.leases.is_recovered(each[0]))
         return [seq for seq, _ in found]
@@ -607,70 +534,26 @@ class Shard:
         return self.unfinished - self.leased - len(self.pending.ending) - self.waiting - self.suspended
 
     @property
-    def queued(self) -> int:
-        """Executions in the ready queues that `assign` draws from, including paused and limited flows."""
-        return self._queues.ready
-
-    @property
-    def shaped(self) -> int:
-        """Executions that wait for their rate, for a place of their key, or for their group."""
-        return len(self._queues.rates) + self._queues.places.waiting + len(self._groups)
-
-    @property
-    def is_grouping(self) -> bool:
-        return bool(self._groups)
-
-    @property
     def leased(self) -> int:
         return len(self.leases)
 
     @property
     def waiting(self) -> int:
         """Executions that wait for a time or an event, or are about to."""
-        return len(self._timers) + len(self.pending.parking)
+        return len(self.timers) + len(self.pending.parking)
 
     @property
     def suspended(self) -> int:
         return len(self._suspended)
 
-    def outage_policy(self, flow_id: str) -> BreakerPolicy | None:
-        """Return when calls of a flow park; None: never."""
-        return self._queues.policy(flow_id).outage
-
-    def is_paused(self, flow_id: str) -> bool:
-        return self._queues.policy(flow_id).paused
-
-    def backlog(self, flow_id: str) -> int:
-        return self._queues.unfinished(flow_id)
-
-    def load(self, flow_id: str) -> FlowLoad:
-        return self._queues.load(flow_id)
-
-    def depth(self, flow_id: str = "") -> FlowDepth:
-        """Return the unfinished executions of a flow by state, or of all flows; in constant time."""
-        if flow_id:
-            return self._queues.depth(flow_id)
-        known = self._queues.ready + self.leased + self.waiting + self.suspended
+    def load(self) -> FlowLoad:
+        """Return the unfinished executions of all flows by state, in constant time."""
+        known = self.queues.ready + self.leased + self.waiting + self.suspended
         delayed = max(0, self.unfinished - known)
-        return FlowDepth(self._queues.ready, delayed, self.leased, self.waiting, self.suspended)
-
-    def some_flows(self, start: int, number: int) -> list[str]:
-        return self._queues.some_flows(start, number)
-
-    def turns(self, seqs: Sequence[int]) -> tuple[dict[int, RateWait], dict[int, int], dict[int, GroupWait]]:
-        """Return what executions wait for, of those that do, in bounded time.
-
-        By rates; for places of keys: their position, from 1, or 0 if it is far back; by groups.
-        """
-        return self._queues.rates.waits(seqs), self._queues.places.positions(seqs), self._groups.expected(seqs)
+        return FlowLoad(self.queues.ready, delayed, self.leased, self.waiting, self.suspended)
 
     def is_waiting(self, seq: int) -> bool:
-        return seq in self._timers or seq in self.pending.parking
-
-    def waiting_flow(self, seq: int) -> str | None:
-        """Return the flow of an execution that waits; None when it does not wait, or is still parking."""
-        queue = self._timers.get(seq)
-        return None if queue is None else queue.flow_id
+        return seq in self.timers or seq in self.pending.parking
 
     def is_suspended(self, seq: int) -> bool:
         return seq in self._suspended

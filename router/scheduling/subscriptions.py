@@ -101,7 +101,7 @@ class Subscriptions:
         self._flows: dict[tuple[bool, str], dict[str, None]] = {}
         self._places: dict[int, list[_FilterEntry]] = {}
         self._awaits: dict[int, dict[int, str]] = {}
-        self._awaited: dict[int, dict[int, None]] = {}
+        self.awaited: dict[int, dict[int, None]] = {}  # those that wait for an end, by the execution that ends
         self._order = 0
         self.lifecycle: set[str] = set()  # types of lifecycle events that some execution waits for
 
@@ -153,10 +153,10 @@ class Subscriptions:
                 if not tables:
                     self._forget_kind(table.kind)
         for awaited in self._awaits.pop(seq, ()):
-            parents = self._awaited[awaited]
+            parents = self.awaited[awaited]
             del parents[seq]
             if not parents:
-                del self._awaited[awaited]
+                del self.awaited[awaited]
 
     def shapes(self, kind: EventKind) -> set[FilterShape]:
         flow_id, callback, type_ = kind
@@ -213,14 +213,10 @@ class Subscriptions:
     def await_end(self, seq: int, key: str, awaited: int) -> None:
         """Subscribe an execution to the end of another; of several keys for the same end the first counts."""
         self._awaits.setdefault(seq, {}).setdefault(awaited, sys.intern(key))
-        self._awaited.setdefault(awaited, {})[seq] = None
+        self.awaited.setdefault(awaited, {})[seq] = None
 
     def end_receivers(self, awaited: int) -> list[EventReceiver]:
-        return [EventReceiver(seq, self._awaits[seq][awaited]) for seq in self._awaited.get(awaited, ())]
-
-    @property
-    def ends_awaited(self) -> int:
-        return len(self._awaited)
+        return [EventReceiver(seq, self._awaits[seq][awaited]) for seq in self.awaited.get(awaited, ())]
 
 
 # stale entries the heap may hold, besides one for each event in the buffer, before it is rebuilt
@@ -275,7 +271,7 @@ class EventBuffer:
     def __init__(self) -> None:
         self._events: dict[int, InboundEvent] = {}
         self._kinds: dict[EventKind, _KindIndex] = {}
-        self._addressed: dict[int, dict[int, None]] = {}
+        self.addressed: dict[int, dict[int, None]] = {}  # events for one execution, by that
         self._of_flow: dict[str, int] = {}
         self._expiry: list[tuple[int, int]] = []
 
@@ -300,7 +296,7 @@ class EventBuffer:
         return {shape for each in _kinds_of(kind) if each in self._kinds for shape in self._kinds[each].tables}
 
     def concern(self, seq: int, flow_id: str) -> bool:
-        return flow_id in self._of_flow or seq in self._addressed
+        return flow_id in self._of_flow or seq in self.addressed
 
     def add(self, event: InboundEvent) -> None:
         """Buffer an event; later ones have greater numbers. Of its content, only what filters look up is retained."""
@@ -308,7 +304,7 @@ class EventBuffer:
         self._events[number] = event._replace(content=None)
         heapq.heappush(self._expiry, (event.expire_at_ms, number))
         if event.seq:
-            self._addressed.setdefault(event.seq, {})[number] = None
+            self.addressed.setdefault(event.seq, {})[number] = None
             return
         self._of_flow[event.flow_id] = self._of_flow.get(event.flow_id, 0) + 1
         for each in _kinds_of(kind):
@@ -336,10 +332,10 @@ class EventBuffer:
             self._expiry = [(each.expire_at_ms, each.number) for each in self._events.values()]
             heapq.heapify(self._expiry)
         if event.seq:
-            addressed = self._addressed[event.seq]
+            addressed = self.addressed[event.seq]
             del addressed[number]
             if not addressed:
-                del self._addressed[event.seq]
+                del self.addressed[event.seq]
             return
         self._of_flow[flow_id] -= 1
         if not self._of_flow[flow_id]:
@@ -361,14 +357,10 @@ class EventBuffer:
         return expired
 
     def ended(self, seq: int) -> list[int]:
-        numbers = list(self._addressed.get(seq, ()))
+        numbers = list(self.addressed.get(seq, ()))
         for number in numbers:
             self.pop(number)
         return numbers
-
-    @property
-    def addressed(self) -> int:
-        return len(self._addressed)
 
     # --- new subscribers --------------------------------------------------------------------------------------------
 
@@ -406,7 +398,7 @@ class EventBuffer:
         return BufferedMatch(min(found), found[min(found)]) if found else None
 
     def _oldest_for(self, seq: int, kind: EventKind, shape: FilterShape, values: bytes) -> int | None:
-        numbers = [number for number in self._addressed.get(seq, ()) if kind in _kinds_of(self._events[number].kind)]
+        numbers = [number for number in self.addressed.get(seq, ()) if kind in _kinds_of(self._events[number].kind)]
         there = self._kinds.get(kind)
         if there is not None and shape == ANYTHING:
             numbers += [next(iter(there.numbers))]

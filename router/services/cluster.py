@@ -19,7 +19,7 @@ from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.v1 import cluster_service_pb2_grpc
 from flowhook.wire import convert
 from flowhook.wire.mapping import to_proto
-from router.calls.authorization import caller_scopes
+from router.calls.authorization import caller
 from router.calls.error_mapping import unary_rpc
 from router.cluster.shard_map import ShardSituation
 from router.dispatch.parts import ShardParts
@@ -55,7 +55,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
 
     @unary_rpc
     async def ReportProcess(self, request: pb.ReportProcessRequest) -> pb.ReportProcessResponse:
-        process, scopes = request.process, caller_scopes.get()
+        process, scopes = request.process, caller.get().scopes
         metrics = None
         if len(process.metrics) > INLINE_BYTES:
             checked = checked_report(process, scopes)

@@ -93,8 +93,8 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     async def ResolveExecution(self, request: pb.ResolveExecutionRequest) -> pb.ResolveExecutionResponse:
         if len(request.reason) > MAX_REASON:
             raise InvalidError(f"`reason` must have at most {MAX_REASON} characters", reason="REASON_TOO_LONG")
-        record = await self._runtime.commands.resolve(request.execution_id, request.reason)
-        return pb.ResolveExecutionResponse(execution=to_proto(record, pb.Execution))
+        await self._runtime.commands.resolve(request.execution_id, request.reason)
+        return pb.ResolveExecutionResponse(execution=await self._current(request.execution_id))
 
     @server_stream_rpc
     async def ReadBody(self, request: pb.ReadBodyRequest, write: Write) -> None:
@@ -104,8 +104,8 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
 
     @unary_rpc
     async def CancelExecution(self, request: pb.CancelExecutionRequest) -> pb.CancelExecutionResponse:
-        record = await self._runtime.commands.cancel(request.execution_id)
-        return pb.CancelExecutionResponse(execution=to_proto(record, pb.Execution))
+        await self._runtime.commands.cancel(request.execution_id)
+        return pb.CancelExecutionResponse(execution=await self._current(request.execution_id))
 
     @unary_rpc
     async def DeleteExecution(self, request: pb.DeleteExecutionRequest) -> pb.DeleteExecutionResponse:
@@ -131,18 +131,21 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
 
     @unary_rpc
     async def SuspendExecution(self, request: pb.SuspendExecutionRequest) -> pb.SuspendExecutionResponse:
-        record = await self._runtime.commands.suspend(request.execution_id)
-        return pb.SuspendExecutionResponse(execution=to_proto(record, pb.Execution))
+        await self._runtime.commands.suspend(request.execution_id)
+        return pb.SuspendExecutionResponse(execution=await self._current(request.execution_id))
 
     @unary_rpc
     async def RetryExecutionNow(self, request: pb.RetryExecutionNowRequest) -> pb.RetryExecutionNowResponse:
-        record = await self._runtime.commands.retry_now(request.execution_id)
-        return pb.RetryExecutionNowResponse(execution=to_proto(record, pb.Execution))
+        await self._runtime.commands.retry_now(request.execution_id)
+        return pb.RetryExecutionNowResponse(execution=await self._current(request.execution_id))
 
     @unary_rpc
     async def ResumeExecution(self, request: pb.ResumeExecutionRequest) -> pb.ResumeExecutionResponse:
-        record = await self._runtime.commands.resume(request.execution_id)
-        return pb.ResumeExecutionResponse(execution=to_proto(record, pb.Execution))
+        await self._runtime.commands.resume(request.execution_id)
+        return pb.ResumeExecutionResponse(execution=await self._current(request.execution_id))
+
+    async def _current(self, execution_id: str) -> pb.Execution:
+        return to_proto(await self._runtime.executions.find(execution_id), pb.Execution)
 
 
 def listed(record: ExecutionRecord) -> ExecutionRecord:

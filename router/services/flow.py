@@ -30,7 +30,7 @@ from flowhook.v1 import flow_service_pb2 as pb
 from flowhook.v1 import flow_service_pb2_grpc
 from flowhook.wire import convert
 from flowhook.wire.mapping import enum_to_proto, to_proto
-from router.calls.authorization import caller_scopes
+from router.calls.authorization import caller
 from router.calls.error_mapping import Write, server_stream_rpc, unary_rpc
 from router.calls.paging import page_size, parse_page, split_page
 from router.flows import flow_urls
@@ -169,7 +169,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         if flow is None:
             raise no_flow(request.flow_id)
         webhook = orjson.loads(flow.definition).get("webhook") or {}
-        may_have_key = TokenScope.RUN in caller_scopes.get() and webhook.get("callbacks")
+        may_have_key = TokenScope.RUN in caller.get().scopes and webhook.get("callbacks")
         key = self._callback_keys.of(flow.id) if may_have_key else b""
         message = to_proto(flow, pb.Flow) if request.revision else self._shown(flow)
         return pb.GetFlowResponse(flow=message, registry_revision=revision, callback_key=key)

@@ -213,7 +213,8 @@ class AttachReader:
                 if not self._runtime.add_credit(self._writer, assignments):
                     raise protocol_violation("at most 4096 assignments of credit may be outstanding")
             case RenewLeases(stamp=stamp):
-                if self._runtime.renew(self._writer):  # else its leases are lost, and the stream is about to end
+                # else its leases are lost, and the stream is about to end
+                if self._runtime.runners.renew(self._writer):
                     self._writer.renewed(stamp)
             case CountCalls(reports=reports):
                 self._runtime.outages.report(reports)
@@ -231,7 +232,7 @@ class AttachReader:
             self._woken.clear()
             while reports:
                 for effect in reports.take():
-                    if self._runtime.is_superseded(self._writer):
+                    if self._runtime.runners.is_superseded(self._writer):
                         continue  # the runner sends all of it again on its new stream
                     match effect:
                         case StoreReports():
@@ -243,12 +244,12 @@ class AttachReader:
 
     async def _store(self, reports: StoreReports) -> None:
         recorder = self._runtime.recorder
-        await asyncio.gather(
-            *([recorder.checkpoint(self._writer, reports.checkpoints)] if reports.checkpoints else []),
-            *([recorder.settle(self._writer, reports.outcomes)] if reports.outcomes else []),
-        )
+        stores = [recorder.checkpoint(self._writer, reports.checkpoints)] if reports.checkpoints else []
+        stores += [recorder.settle(self._writer, reports.outcomes)] if reports.outcomes else []
+        # mostly there is one, which needs no task of its own
+        await (stores[0] if len(stores) == 1 else asyncio.gather(*stores))
         # the stream may have been superseded meanwhile: then the checkpoints that these follow are not stored
-        if reports.later_outcomes and not self._runtime.is_superseded(self._writer):
+        if reports.later_outcomes and not self._runtime.runners.is_superseded(self._writer):
             await recorder.settle(self._writer, reports.later_outcomes)
 
 
@@ -311,14 +312,16 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         # messages it sent before count, and are still being recorded
         recorded = asyncio.gather(*(link.gone.wait() for link in earlier))
         await wait_at_most(RECORD_SECONDS + LAST_WORDS_SECONDS, recorded)
-        if not earlier or not all(map(self._runtime.is_superseded, earlier)):  # else the next process has taken over
+        # else the next process has taken over
+        if not earlier or not all(map(self._runtime.runners.is_superseded, earlier)):
             await self._runtime.exited(request.runner_id, evaluated, explained=request.losses_explained)
         return pb.ReportExitResponse()
 
     @unary_rpc
     async def RenewLeases(self, request: pb.RenewLeasesRequest) -> pb.RenewLeasesResponse:
         check_runner_id(request.runner_id)
-        self._runtime.renew_on_behalf(request.runner_id)
+        # on behalf of a process that is alive but too busy to renew its leases
+        self._runtime.shard.runners.renew(request.runner_id, self._runtime.parts.clock())
         return pb.RenewLeasesResponse()
 
     @unary_rpc

@@ -16,7 +16,7 @@ from flowhook.signatures.keys import is_hash_of_nothing
 from flowhook.v1 import secret_service_pb2 as pb
 from flowhook.v1 import secret_service_pb2_grpc
 from flowhook.wire.mapping import to_proto
-from router.calls.authorization import caller_scopes
+from router.calls.authorization import caller
 from router.calls.error_mapping import unary_rpc
 from router.secrets.flow_secrets import FlowSecrets
 from router.storage.encryption import SecretCipher
@@ -77,7 +77,7 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
         if len(names) > MAX_NAMES:
             raise InvalidError(f"a request must have at most {MAX_NAMES} names", reason="BATCH_INVALID")
         revision = await self._registry.revision()
-        if TokenScope.RUN not in caller_scopes.get():
+        if TokenScope.RUN not in caller.get().scopes:
             await self._check_verifier(request.flow_id, names)
         sealed = await self._registry.get_secrets(names)
         values = {name: self._cipher.open(name, value) for name, value in sealed.items()}

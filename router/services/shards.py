@@ -15,7 +15,7 @@ from flowhook.reporting.reachability import MAX_CAUSE, MAX_ROUTERS
 from flowhook.v1 import shard_service_pb2 as pb
 from flowhook.v1 import shard_service_pb2_grpc
 from flowhook.wire.mapping import to_proto
-from router.calls.authorization import caller_name, caller_scopes
+from router.calls.authorization import caller
 from router.calls.error_mapping import Write, server_stream_rpc, unary_rpc
 from router.cluster.ownership import KnownOwner
 from router.cluster.shard_map import ShardMap, ShardSituation
@@ -81,13 +81,13 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
     @unary_rpc
     async def ReportReachability(self, request: pb.ReportReachabilityRequest) -> pb.ReportReachabilityResponse:
         routers = _checked(request)
-        check_may_report(request.role, caller_scopes.get())
+        check_may_report(request.role, caller.get().scopes)
         self._map.report(request.role, request.process, routers)
         return pb.ReportReachabilityResponse()
 
     @unary_rpc
     async def HandOver(self, request: pb.HandOverRequest) -> pb.HandOverResponse:
-        owner, successor = self._map.hand_over(request.router, caller_name.get())
+        owner, successor = self._map.hand_over(request.router, caller.get().name)
         return pb.HandOverResponse(owner=_owner_to_proto(owner), router=successor)
 
 

@@ -39,9 +39,7 @@ class Compiler(Protocol):
         """Compile a value that is an expression even without `${ }` when it is a string, else a template."""
         ...
 
-    def schema(self, document: Any) -> Validator:
-        """Compile a JSON Schema."""
-        ...
+    def schema(self, document: Any) -> Validator: ...
 
 
 CONTINUE: Final = "continue"

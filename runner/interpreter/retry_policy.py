@@ -15,7 +15,7 @@ from flowhook.document.quantities import MAX_SECONDS, parse_duration
 from flowhook.errors import InvalidError
 from flowhook.model import ERROR_TYPE_BASE, WorkflowError
 from runner.interpreter.errors import DESTINATION_DOWN, ExpressionFailed, Kind
-from runner.interpreter.nodes import CompiledRetryPolicy, Duration
+from runner.interpreter.nodes import CompiledRetryPolicy, Duration, Template
 from runner.interpreter.requests import Now, Request, Sleep, WithTimeout
 from runner.interpreter.scope import ExpressionScope
 
@@ -57,8 +57,7 @@ class RetryAttempts:
         if not self.has_retries_left:
             return False
         with scope.with_variables({name: scope.workflow.shown(error)}):
-            may_retry = policy.when is None or is_true(policy.when(data, scope))
-            if not may_retry or (policy.except_when is not None and is_true(policy.except_when(data, scope))):
+            if not holds(policy.when, policy.except_when, data, scope):
                 return False
         delay, spread = self._delay(data, scope)
         at_least = min(at_least, MAX_RETRY_AFTER_MS)
@@ -112,6 +111,13 @@ def milliseconds(duration: Duration, data: Any, scope: ExpressionScope) -> int:
         return round(parse_duration(duration(data, scope)) * 1000)
     except InvalidError as problem:
         raise ExpressionFailed(problem.message) from None
+
+
+def holds(when: Template | None, except_when: Template | None, data: Any, scope: ExpressionScope) -> bool:
+    """Whether `when` is true, and `except_when` is not, if there are such conditions."""
+    if when is not None and not is_true(when(data, scope)):
+        return False
+    return except_when is None or not is_true(except_when(data, scope))
 
 
 def is_true(value: Any) -> bool:

@@ -14,7 +14,7 @@ from flowhook.model import WorkflowError
 from runner.interpreter.errors import Exhausted, TaskFault
 from runner.interpreter.nodes import TryNode
 from runner.interpreter.requests import Directed, Steps, WithTimeout
-from runner.interpreter.retry_policy import RetryAttempts, is_true, milliseconds
+from runner.interpreter.retry_policy import RetryAttempts, holds, milliseconds
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BranchState, run_branch
 from runner.interpreter.tasks import run_block
@@ -153,6 +153,4 @@ class _Try:
         if catch.when is None and catch.except_when is None:
             return True
         with self._scope.with_variables({catch.name: self._scope.workflow.shown(problem)}):
-            if catch.when is not None and not is_true(catch.when(self._data, self._scope)):
-                return False
-            return catch.except_when is None or not is_true(catch.except_when(self._data, self._scope))
+            return holds(catch.when, catch.except_when, self._data, self._scope)

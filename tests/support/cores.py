@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from router.scheduling.leases import RequeuePending
 from router.scheduling.shard import Shard
 
 LEASE = 6.0
@@ -32,7 +31,7 @@ def accept(shard, flow, *seqs):
 
 def on_record(shard, losses):
     """Say that losses are durable; returns them without the attempts that they interrupted."""
-    shard.requeued([loss.seq for loss in losses if isinstance(loss, RequeuePending)])
+    shard.requeued([loss.seq for loss in losses if not loss.exhausted])
     return [bare(loss) for loss in losses]
 
 

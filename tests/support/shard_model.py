@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hypothesis.stateful import RuleBasedStateMachine
 
-from router.scheduling.leases import AttemptsExhausted
+from flowhook.model import Status
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import Shard
 
@@ -87,7 +87,7 @@ class ShardModel(RuleBasedStateMachine):
                 assert loss.attempts == loss.interrupted.number - (not loss.interrupted.charged)
             self.attempts[loss.seq] = loss.attempts
             self.valid = {token: (seq, runner) for token, (seq, runner) in self.valid.items() if seq != loss.seq}
-            if isinstance(loss, AttemptsExhausted):
+            if loss.exhausted:
                 assert loss.attempts >= MAX_ATTEMPTS
                 self.ending.add(loss.seq)
             else:
@@ -159,7 +159,7 @@ class ShardModel(RuleBasedStateMachine):
         assigned = self.shard.assign()
         busy = {seq for seq, _ in self.valid.values()}
         for item in assigned:
-            assert item.runner_id in self.attached
+            assert item.runner.id in self.attached
             assert item.seq in self.unfinished
             assert item.seq not in self.ending
             assert item.seq not in self.returning
@@ -171,8 +171,8 @@ class ShardModel(RuleBasedStateMachine):
             assert item.token not in self.valid
             assert item.attempt == self.attempts.get(item.seq, 0) + 1
             busy.add(item.seq)
-            self.valid[item.token] = (item.seq, item.runner_id)
-            self.assigned_tokens[item.token] = (item.seq, item.runner_id, self.epoch)
+            self.valid[item.token] = (item.seq, item.runner.id)
+            self.assigned_tokens[item.token] = (item.seq, item.runner.id, self.epoch)
             self.latest[item.seq] = item.token
             self.begun.discard(item.seq)
             if item.seq <= self.recovered:
@@ -207,9 +207,13 @@ class ShardModel(RuleBasedStateMachine):
 
     def recover(self, seq, flow):
         attempts, key, term = self.attempts[seq], self.keys[seq], self.stored.terms.get(seq, 0)
+        status, wake_at_ms = Status.PENDING, None
         if seq in self.suspended:
-            self.shard.recover_suspended(seq, flow, attempts, term=term, order_key=key)
+            status = Status.SUSPENDED
         elif seq in self.waiting:
-            self.shard.recover_waiting(seq, flow, attempts + 1, self.waiting[seq], term=term, order_key=key)
-        elif self.shard.recover(seq, flow, attempts, begun=seq in self.begun, term=term, order_key=key) is not None:
+            status, attempts, wake_at_ms = Status.WAITING, attempts + 1, self.waiting[seq]
+        elif seq in self.begun:
+            status = Status.RUNNING
+        lost = self.shard.recover(seq, flow, attempts, status=status, wake_at_ms=wake_at_ms, term=term, order_key=key)
+        if lost is not None:
             self.ending.add(seq)

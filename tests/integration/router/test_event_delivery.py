@@ -242,7 +242,8 @@ async def test_an_execution_that_is_suspended_meanwhile_has_what_arrived_when_it
     await shard.state.reading.wait()
     suspending = asyncio.create_task(shard.host.commands.suspend(execution_id))
     gate.set()
-    assert (await suspending).status is Status.SUSPENDED
+    await suspending
+    assert (await shard.host.executions.find(execution_id)).status is Status.SUSPENDED
     for again in runner.deliveries[1:]:
         assert shard.core.leases.seq_of(again.lease) is None
     seen = len(runner.deliveries)

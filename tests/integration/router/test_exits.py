@@ -13,7 +13,7 @@ from support.runners import attached, runner_stub
 
 from flowhook.model import Status
 from flowhook.v1 import runner_service_pb2 as pb
-from router.dispatch.shard_runtime import ShardRuntime
+from router.dispatch.runners import AttachedRunners
 
 ERROR = {"type": "about:blank", "status": 500, "title": "no", "instance": "/do/0/a"}
 
@@ -124,14 +124,14 @@ async def test_a_verdict_counts_over_a_restart_of_the_router(tmp_path):
 async def test_a_report_that_the_next_process_overtook_leaves_its_leases_alone(
     router, client, hello, guard, monkeypatch
 ):
-    looked, is_superseded = asyncio.Event(), ShardRuntime.is_superseded
+    looked, is_superseded = asyncio.Event(), AttachedRunners.is_superseded
 
-    def note(host, link):
+    def note(runners, link):
         looked.set()
-        return is_superseded(host, link)
+        return is_superseded(runners, link)
 
     async with attached(router):
-        monkeypatch.setattr(ShardRuntime, "is_superseded", note)
+        monkeypatch.setattr(AttachedRunners, "is_superseded", note)
         reporting = asyncio.create_task(report(guard, explained=False))
         await looked.wait()  # now it waits for the end of that stream
         await client.ingest("hello", {})

@@ -151,7 +151,7 @@ async def test_who_is_blocked_stays_so_when_the_router_is_killed(tmp_path):
             other = (await shard.append("a", b"4", order_key="other"))[0]
             link = shard.attach()
             assert [each.event for each in await link.next()] == [b"4"]
-            assert [shard.core.blocker(seq).seq for seq in (second, third)] == [first, first]
+            assert [shard.core.order_keys.blocker(seq).seq for seq in (second, third)] == [first, first]
             await shard.settle(link, link.deliveries[0], Completed(b"{}"))
             assert (await shard.record(other)).status is Status.COMPLETED
             await shard.die()
@@ -162,7 +162,7 @@ async def test_who_is_blocked_stays_so_when_the_router_is_killed(tmp_path):
     async with running_host(tmp_path) as shard:
         shard.host.set_policy("a", policy)
         assert [each.event for each in await shard.attach().next()] == [b"2"]
-        assert shard.core.blocker(third).seq == second
+        assert shard.core.order_keys.blocker(third).seq == second
 
 
 async def test_a_turn_is_kept_over_restarts_also_while_a_replay_has_it(tmp_path):

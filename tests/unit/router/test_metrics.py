@@ -13,7 +13,7 @@ from flowhook.process.metrics import render
 from flowhook.reporting.process_reports import within_limits
 from router.metrics import MAX_TIMES, AcceptanceTimes, RouterMetrics
 from router.reports.processes import MAX_PROCESSES
-from router.scheduling.queues import FlowDepth
+from router.scheduling.queues import STATES
 
 
 def made():
@@ -97,9 +97,7 @@ def test_whatever_events_are_refused_for_the_metrics_fit_into_a_report():
     flows = [*metrics.flows, OTHER]
     metrics.expose(
         {
-            "flowhook_queue_depth": lambda: [
-                ((flow_id, state), 1) for flow_id in flows for state in FlowDepth._fields[:5]
-            ],
+            "flowhook_queue_depth": lambda: [((flow_id, state), 1) for flow_id in flows for state in STATES],
             "flowhook_queue_oldest_age_seconds": lambda: [((flow_id,), 1) for flow_id in flows],
             "flowhook_incidents_open": lambda: [((flow_id,), 1) for flow_id in flows],
             "flowhook_runner_credit": lambda: [((f"runner-{number}",), 1) for number in range(MAX_PROCESSES)],

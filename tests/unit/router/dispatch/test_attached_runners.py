@@ -12,7 +12,7 @@ from flowhook.events.lifecycle import FROM_RUNNERS
 from flowhook.model import JournalEntry
 from router.dispatch.effects import SEND_WANTED_TYPES, EffectQueue
 from router.dispatch.runners import AttachedRunners
-from router.dispatch.state_writer import LifecycleOutbox
+from router.dispatch.state_writer import LifecycleOutbox, RetryingWriter
 from router.metrics import RouterMetrics
 
 WANTED = frozenset(sorted(FROM_RUNNERS)[:1])
@@ -33,6 +33,7 @@ class Runners:
         self.attached = AttachedRunners(
             shard=self.core,
             outbox=self.outbox,
+            writer=RetryingWriter(None, self.outbox),
             metrics=RouterMetrics(CollectorRegistry()),
             clock=lambda: self.now,
         )

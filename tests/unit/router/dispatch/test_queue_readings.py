@@ -87,7 +87,7 @@ def test_a_backlog_of_before_the_start_is_found_although_its_flow_gets_no_event(
 @pytest.mark.parametrize("policy", [FlowPolicy(paused=True), FlowPolicy(rate=RatePolicy(1, 3600.0))])
 def test_what_waits_because_somebody_wants_it_to_has_no_age(world, policy):
     """Or the alert on the age of the queue would wake somebody for it."""
-    world.shard.set_policy("slow", policy)
+    world.shard.queues.set_policy("slow", policy)
     world.shard.attach("runner", (), explained=True, now=0.0)
     world.shard.runners.add_credit("runner", 2)
     world.accept("slow")

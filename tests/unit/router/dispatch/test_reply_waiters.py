@@ -28,7 +28,7 @@ async def test_all_who_wait_for_an_execution_learn_of_its_end_and_nobody_else():
     waiters = ReplyWaiters(RouterLimits())
     with waiters.place("a") as first, waiters.place("a") as second, waiters.place("a") as other:
         futures = [first(1), second(1), other(2)]
-        waiters.answer(end(1))
+        waiters.answer([end(1)])
         assert [future.done() for future in futures] == [True, True, False]
         assert futures[0].result() == end(1)
 
@@ -76,5 +76,5 @@ async def test_one_who_left_does_not_keep_others_from_learning():
         future = stays(1)
         with waiters.place("a") as leaves:
             leaves(1)
-        waiters.answer(end(1))
+        waiters.answer([end(1)])
         assert future.done()

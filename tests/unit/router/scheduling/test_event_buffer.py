@@ -89,7 +89,7 @@ def test_one_that_is_for_an_execution_is_for_no_other_and_needs_no_values(retain
     assert retained.oldest(8, "a", [listen()]) is None
     assert retained.unknown("a", [listen(order=3)]) == []
     assert retained.oldest(7, "a", [listen("x", "refusal"), listen("k", order=3)]) == BufferedMatch(1, "k")
-    assert retained.addressed == 1
+    assert len(retained.addressed) == 1
 
 
 def test_what_was_for_an_execution_that_ended_is_forgotten(retained):
@@ -97,7 +97,7 @@ def test_what_was_for_an_execution_that_ended_is_forgotten(retained):
         retained.add(event(number, seq=seq))
     assert retained.ended(7) == [1, 3]
     assert retained.ended(7) == []
-    assert (len(retained), retained.of_flow("a"), retained.addressed) == (2, 1, 1)
+    assert (len(retained), retained.of_flow("a"), len(retained.addressed)) == (2, 1, 1)
     assert [retained.concern(*each) for each in [(7, "b"), (8, "b"), (7, "a")]] == [False, True, True]
 
 

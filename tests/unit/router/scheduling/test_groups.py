@@ -20,9 +20,9 @@ FIRST = FlowPolicy(group=GroupPolicy(PERIOD, first=True))
 
 def new_shard(policy=LATEST):
     shard = Shard(epoch=1, lease_seconds=1000, max_attempts=3, reattach_seconds=2)
-    shard.rates.begin(0.0)
+    shard.queues.rates.begin(0.0)
     if policy is not None:
-        shard.set_policy("a", policy)
+        shard.queues.set_policy("a", policy)
     shard.runners.attach("r", 0.0)
     shard.runners.add_credit("r", 1000)
     return shard
@@ -59,7 +59,7 @@ def test_of_events_that_follow_each_other_closely_one_runs(policy, seq, absorbed
     assert decide(shard, 2800) == [ClosedGroup("a", seq, absorbed)]
     assert assigned(shard) == [seq]
     assert shard.unfinished == 1
-    assert shard._queues.keys[seq].group == ""
+    assert shard.queues.keys[seq].group == ""
 
 
 def test_keys_do_not_mix_and_events_without_one_run_at_once(shard):
@@ -115,7 +115,7 @@ def test_one_that_is_cancelled_while_its_group_is_being_stored_does_not_run(shar
     for seq in (1, 2):
         shard.ended(seq)
     shard.goes_on(group.seq, "a")
-    assert (assigned(shard), shard.unfinished, shard._queues.keys) == ([], 0, {})
+    assert (assigned(shard), shard.unfinished, shard.queues.keys) == ([], 0, {})
 
 
 def test_what_goes_on_is_queued_by_its_order_key_then(shard):
@@ -133,20 +133,18 @@ def test_what_goes_on_is_queued_by_its_order_key_then(shard):
 def test_they_wait_for_their_time_also_after_a_restart():
     shard = new_shard(None)
     for seq, at in ((1, 0), (2, 500), (3, 10_000)):
-        shard.add_keys(seq, ShapingKeys(group="y" if seq == 3 else "x"))
-        shard.recover_grouped(seq, "a", "", at)
-    shard.set_policy("a", LATEST)
+        shard.recover(seq, "a", 0, keys=ShapingKeys(group="y" if seq == 3 else "x"), receive_ms=at)
+    shard.queues.set_policy("a", LATEST)
     shard.begin(0.0)
     assert shard.next_wake() == 1000
     assert decide(shard, 5000) == [ClosedGroup("a", 2, (1,))]
-    assert shard.turns([2, 3])[2] == {3: (11_000, 1, 0)}
+    assert shard.groups.expected([2, 3]) == {3: (11_000, 1, 0)}
 
 
 def test_after_a_restart_without_the_key_in_the_flow_all_run():
     shard = new_shard(None)
     for seq in (1, 2):
-        shard.add_keys(seq, ShapingKeys(group="x"))
-        shard.recover_grouped(seq, "a", "", 0)
+        shard.recover(seq, "a", 0, keys=ShapingKeys(group="x"), receive_ms=0)
     shard.begin(0.0)
     assert assigned(shard) == [1, 2]
 
@@ -207,7 +205,7 @@ def test_a_batch_is_over_a_period_after_its_first_event_whatever_follows():
     shard = new_shard(batches(100))
     for seq, at in ((1, 0), (2, 900), (3, 999)):
         accept_for_batch(shard, seq, at)
-    assert shard.turns([3])[2] == {3: (PERIOD, 3, 100)}
+    assert shard.groups.expected([3]) == {3: (PERIOD, 3, 100)}
     assert decide(shard, PERIOD - 1) == []
     assert decide(shard, PERIOD) == [ClosedGroup("a", 1, (2, 3), batches=True)]
     assert assigned(shard) == [1]
@@ -256,14 +254,13 @@ def test_events_that_were_to_be_batched_are_not_debounced_by_a_changed_flow_or_t
     shard = new_shard(LATEST)
     accept_for_batch(shard, 1, 0)
     assert assigned(shard) == [1]
-    shard.set_policy("a", batches(3))
+    shard.queues.set_policy("a", batches(3))
     accept(shard, 2, "x", 0)
     assert assigned(shard) == [2]
     shard = new_shard(None)
     for seq in (1, 2):
-        shard.add_keys(seq, ShapingKeys(group="x", size=1))
-        shard.recover_grouped(seq, "a", "", 0)
-    shard.set_policy("a", LATEST)
+        shard.recover(seq, "a", 0, keys=ShapingKeys(group="x", size=1), receive_ms=0)
+    shard.queues.set_policy("a", LATEST)
     shard.begin(0.0)
     assert assigned(shard) == [1, 2]
 
@@ -271,9 +268,8 @@ def test_events_that_were_to_be_batched_are_not_debounced_by_a_changed_flow_or_t
 def test_batches_form_again_after_a_restart():
     shard = new_shard(None)
     for seq, at in ((1, 0), (2, 500), (3, 501)):
-        shard.add_keys(seq, ShapingKeys(group="x", size=1))
-        shard.recover_grouped(seq, "a", "", at)
-    shard.set_policy("a", batches(3))
+        shard.recover(seq, "a", 0, keys=ShapingKeys(group="x", size=1), receive_ms=at)
+    shard.queues.set_policy("a", batches(3))
     shard.begin(0.0)
     assert decide(shard, 502) == [ClosedGroup("a", 1, (2, 3), batches=True)]
 

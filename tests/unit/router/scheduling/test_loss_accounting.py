@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flowhook.model.executions import Attempt, AttemptEnd
-from router.scheduling.leases import AttemptsExhausted, LateFailure, LeaseTable, RequeuePending, Runner
+from router.scheduling.leases import LateFailure, LeaseTable, Loss, Runner
 from router.scheduling.losses import EXPLAIN_SECONDS, UNCERTAIN_FACTOR, AttemptCounts, LossAccounting, LostLeases
 from router.scheduling.pending_transitions import PendingTransitions
 from router.scheduling.queues import FairQueues
@@ -43,7 +43,7 @@ def parts():
 @pytest.mark.parametrize(("charged", "attempts"), [(True, 1), (False, 0)])
 def test_an_execution_returns_charged_or_not(parts, charged, attempts):
     lease = parts.lease()
-    assert parts.losses.lose(lease, charged=charged, certain=True) == RequeuePending(1, attempts)
+    assert parts.losses.lose(lease, charged=charged, certain=True) == Loss(1, attempts)
     assert parts.attempts.charged(1) == attempts
     assert 1 in parts.pending.returning
     assert (parts.leases.get(lease.token), parts.leases.term_of(1)) == (None, 1)
@@ -65,8 +65,8 @@ def test_an_attempt_that_the_runner_never_received_is_none(parts):
 @pytest.mark.parametrize(("certain", "losses"), [(True, 2), (False, 2 * UNCERTAIN_FACTOR)])
 def test_charged_losses_exhaust_an_execution(parts, certain, losses):
     for _ in range(losses - 1):
-        assert isinstance(parts.losses.lose(parts.lease(), charged=True, certain=certain), RequeuePending)
-    assert parts.losses.lose(parts.lease(), charged=True, certain=certain) == AttemptsExhausted(1, losses)
+        assert not parts.losses.lose(parts.lease(), charged=True, certain=certain).exhausted
+    assert parts.losses.lose(parts.lease(), charged=True, certain=certain) == Loss(1, losses, exhausted=True)
     assert parts.pending.is_stopping(1)
 
 
@@ -112,4 +112,4 @@ def test_a_failure_that_is_not_final_is_attributed_and_leaves_the_newer_lease(pa
     del parts.lost.last[1]
     assert parts.losses.report_late_failure("r1", lease.token, final=False) == LateFailure(1, 1, is_ending=False)
     assert parts.leases.of(1) is newer
-    assert isinstance(parts.losses.lose(newer, charged=True, certain=True), AttemptsExhausted)
+    assert parts.losses.lose(newer, charged=True, certain=True).exhausted

@@ -6,7 +6,7 @@ import pytest
 from support.cores import LEASE, REATTACH, accept, attach, bare, lose_by_absence, make_shard, on_record
 
 from flowhook.model.executions import Attempt, AttemptEnd
-from router.scheduling.leases import AttemptsExhausted, LateFailure, RequeuePending
+from router.scheduling.leases import LateFailure, Loss
 from router.scheduling.losses import EXPLAIN_SECONDS
 from router.scheduling.queues import FlowPolicy
 
@@ -22,7 +22,7 @@ def test_a_runner_that_falls_silent_loses_its_leases_and_its_stream(shard):
     (assigned,) = shard.assign()
     assert shard.runners.silent(LEASE) == ["r1"]
     expired = shard.expire(LEASE)
-    assert on_record(shard, expired.losses) == [RequeuePending(1, 1)]
+    assert on_record(shard, expired.losses) == [Loss(1, 1)]
     assert shard.leases.seq_of(assigned.token) is None
     attach(shard, "r2", now=LEASE)
     (again,) = shard.assign()
@@ -56,7 +56,7 @@ def test_a_runner_that_stays_away_loses_its_work_before_its_lease_would_end(shar
     shard.runners.detach("r1", 1.0)
     assert shard.next_deadline() <= 1.0 + REATTACH
     lost = Attempt(1, "r1", 7, None, AttemptEnd.RUNNER_LOST, charged=True)
-    assert shard.expire(1.0 + REATTACH).losses == [RequeuePending(1, 1, lost)]
+    assert shard.expire(1.0 + REATTACH).losses == [Loss(1, 1, lost)]
 
 
 def test_what_shared_a_process_with_a_culprit_is_not_charged(shard):
@@ -65,7 +65,7 @@ def test_what_shared_a_process_with_a_culprit_is_not_charged(shard):
     culprit, innocent = shard.assign()
     shard.runners.detach("r1", 1.0)
     attached = attach(shard, held=[culprit.token], explained=True, now=1.5)
-    assert on_record(shard, attached.losses) == [RequeuePending(2, 0)]
+    assert on_record(shard, attached.losses) == [Loss(2, 0)]
     assert shard.end(culprit.token).seq == 1
     (again,) = shard.assign()
     assert (again.seq, again.attempt, again.token != innocent.token) == (2, 1, True)
@@ -78,7 +78,7 @@ def test_an_execution_that_breaks_its_runner_is_exhausted_after_its_attempts(sha
     for _ in range(3):
         (assigned,) = shard.assign()
         losses += on_record(shard, [shard.losses.release(assigned.token, charged=True)])
-    assert losses == [RequeuePending(1, 1), RequeuePending(1, 2), AttemptsExhausted(1, 3)]
+    assert losses == [Loss(1, 1), Loss(1, 2), Loss(1, 3, exhausted=True)]
     assert shard.assign() == []
     shard.ended(1)
     assert shard.unfinished == 0
@@ -90,11 +90,11 @@ def test_losses_nobody_can_explain_count_less(shard):
         attach(shard, explained=False)
         shard.assign()
         shard.runners.detach("r1", 0.0)
-        assert on_record(shard, attach(shard, credit=0, explained=False).losses) == [RequeuePending(1, number)]
+        assert on_record(shard, attach(shard, credit=0, explained=False).losses) == [Loss(1, number)]
     attach(shard)
     shard.assign()
     (last,) = attach(shard, credit=0, explained=False).losses
-    assert bare(last) == AttemptsExhausted(1, 12)
+    assert bare(last) == Loss(1, 12, exhausted=True)
     assert last.interrupted == Attempt(12, "r1", end=AttemptEnd.NOT_HELD, charged=True)
 
 
@@ -103,7 +103,7 @@ def test_giving_back_is_not_charged_and_goes_first_in_line(shard):
     accept(shard, "a", 1, 2)
     first, _ = shard.assign()
     accept(shard, "a", 3)
-    assert on_record(shard, [shard.losses.release(first.token, charged=False)]) == [RequeuePending(1, 0)]
+    assert on_record(shard, [shard.losses.release(first.token, charged=False)]) == [Loss(1, 0)]
     assert [(item.seq, item.attempt) for item in shard.assign()] == [(1, 1), (3, 1)]
 
 
@@ -128,7 +128,7 @@ def test_what_was_lost_together_runs_again_in_order_of_arrival(shard):
 
 
 def test_a_lost_execution_counts_as_running_until_that_is_on_record(shard):
-    shard.set_policy("a", FlowPolicy(concurrency=1))
+    shard.queues.set_policy("a", FlowPolicy(concurrency=1))
     attach(shard)
     accept(shard, "a", 1, 2)
     (assigned,) = shard.assign()
@@ -146,7 +146,7 @@ def test_losses_nobody_can_explain_are_not_held_against_one_that_broke_something
         on_record(shard, attach(shard, credit=0, explained=False).losses)
     attach(shard)
     (assigned,) = shard.assign()
-    assert shard.losses.release(assigned.token, charged=True) == RequeuePending(1, 6)
+    assert shard.losses.release(assigned.token, charged=True) == Loss(1, 6)
 
 
 def test_what_shared_a_process_with_a_culprit_is_not_charged_however_late_the_next_one_comes(shard):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from router.scheduling.leases import AttemptsExhausted, RequeuePending
+from flowhook.model import Status
+from router.scheduling.leases import Loss
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import MAX_WAKES, Shard
 
@@ -48,7 +49,7 @@ def test_a_parked_execution_runs_again_at_its_time_uncharged(shard):
 def test_attempts_that_were_charged_before_a_wait_are_charged_after_it(shard):
     shard.accept(1, "a")
     (item,) = shard.assign()
-    assert shard.losses.release(item.token, charged=True) == RequeuePending(1, 1)
+    assert shard.losses.release(item.token, charged=True) == Loss(1, 1)
     shard.requeued([1])
     assert park(shard, 5).attempt == 2
     shard.wake(5)
@@ -57,7 +58,7 @@ def test_attempts_that_were_charged_before_a_wait_are_charged_after_it(shard):
 
 
 def test_an_execution_holds_its_place_until_its_wait_is_on_record(shard):
-    shard.set_policy("a", FlowPolicy(concurrency=1))
+    shard.queues.set_policy("a", FlowPolicy(concurrency=1))
     shard.accept(1, "a")
     shard.accept(2, "a")
     (item,) = shard.assign()
@@ -69,13 +70,13 @@ def test_an_execution_holds_its_place_until_its_wait_is_on_record(shard):
 
 
 def test_what_something_arrived_for_runs_again_once_that_is_on_record_and_holds_no_place_before(shard):
-    shard.set_policy("a", FlowPolicy(concurrency=1))
+    shard.queues.set_policy("a", FlowPolicy(concurrency=1))
     shard.accept(1, "a")
     park(shard, 500)
     shard.accept(2, "a")
-    assert shard.waiting_flow(1) == "a"
-    assert shard.deliver([1, 2, 9]) == [RequeuePending(1, 0)]
-    assert (shard.is_waiting(1), 1 in shard.pending.returning, shard.waiting_flow(1)) == (False, True, None)
+    assert shard.timers.get(1).flow_id == "a"
+    assert shard.deliver([1, 2, 9]) == [(1, 0)]
+    assert (shard.is_waiting(1), 1 in shard.pending.returning, shard.timers.get(1)) == (False, True, None)
     assert (shard.wake(500), shard.deliver([1])) == ([], [])
     (item,) = shard.assign()
     assert item.seq == 2
@@ -231,11 +232,11 @@ def test_a_blocked_execution_is_cancelled_and_suspended_without_holding_up_its_k
 
 def test_everything_is_recovered_as_it_was():
     shard = Shard(epoch=2, lease_seconds=6.0, max_attempts=3, reattach_seconds=2.0)
-    shard.recover_waiting(1, "a", 2, 500, order_key="k")
+    shard.recover(1, "a", 2, status=Status.WAITING, wake_at_ms=500, order_key="k")
     shard.recover(2, "a", 0, order_key="k")
-    shard.recover_suspended(3, "a", 1)
-    shard.recover_waiting(4, "a", 1, None)
-    assert shard.recover(5, "a", 12, order_key="k") == AttemptsExhausted(5, 12)
+    shard.recover(3, "a", 1, status=Status.SUSPENDED)
+    shard.recover(4, "a", 1, status=Status.WAITING, wake_at_ms=None)
+    assert shard.recover(5, "a", 12, order_key="k") == Loss(5, 12, exhausted=True)
     shard.begin(0.0)
     shard.attach("r1", (), explained=True, now=0.0)
     shard.runners.add_credit("r1", 10)
@@ -258,4 +259,4 @@ def test_order_keys_take_no_memory_once_nothing_has_them(shard):
             shard.end(item.token)
             shard.ended(item.seq)
     assert shard.unfinished == 0
-    assert not shard._order_keys
+    assert not shard.order_keys

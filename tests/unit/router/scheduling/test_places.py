@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from support.examples import examples
 
 from flowhook.events.keys import ShapingKeys
+from flowhook.model import Status
 from router.scheduling import places
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.rates import RatePolicy
@@ -19,9 +20,9 @@ KEYED = FlowPolicy(key_concurrency=2)
 
 def new_shard(policy=KEYED, epoch=1):
     shard = Shard(epoch=epoch, lease_seconds=1000, max_attempts=3, reattach_seconds=2)
-    shard.rates.begin(0.0)
+    shard.queues.rates.begin(0.0)
     if policy is not None:
-        shard.set_policy("a", policy)
+        shard.queues.set_policy("a", policy)
     return shard
 
 
@@ -91,9 +92,9 @@ def test_of_each_key_only_so_many_run_in_order_of_arrival(shard):
 
 
 def test_a_lower_limit_leaves_the_places_to_those_that_came_first(shard):
-    shard.set_policy("a", FlowPolicy(key_concurrency=8))
+    shard.queues.set_policy("a", FlowPolicy(key_concurrency=8))
     accept(shard, *"x" * 10)
-    shard.set_policy("a", KEYED)
+    shard.queues.set_policy("a", KEYED)
     begun = []
     while running := assigned(shard):
         begun += running
@@ -151,16 +152,16 @@ def test_one_that_is_cancelled_leaves_its_place_or_its_line(shard, cancelled):
 def test_a_limit_that_is_raised_lets_more_in_and_one_that_goes_lets_all_in(shard):
     accept(shard, *"xxxxxx")
     assert sorted(assigned(shard)) == [1, 2]
-    shard.set_policy("a", FlowPolicy(key_concurrency=3))
+    shard.queues.set_policy("a", FlowPolicy(key_concurrency=3))
     assert sorted(assigned(shard)) == [3]
-    shard.set_policy("a", FlowPolicy())
+    shard.queues.set_policy("a", FlowPolicy())
     assert sorted(assigned(shard)) == [4, 5, 6]
 
 
 def test_a_limit_that_is_lowered_counts_what_runs(shard):
     accept(shard, *"xxxx")
     running = assigned(shard)
-    shard.set_policy("a", FlowPolicy(key_concurrency=1))
+    shard.queues.set_policy("a", FlowPolicy(key_concurrency=1))
     end(shard, running[1])
     assert assigned(shard) == {}
     end(shard, running[2])
@@ -168,11 +169,11 @@ def test_a_limit_that_is_lowered_counts_what_runs(shard):
 
 
 def test_places_are_given_before_times(shard):
-    shard.set_policy("a", FlowPolicy(key_concurrency=1, rate=RatePolicy(1, 10.0)))
+    shard.queues.set_policy("a", FlowPolicy(key_concurrency=1, rate=RatePolicy(1, 10.0)))
     accept(shard, "x", "x", "y")
     assert sorted(assigned(shard, 100.0)) == [1]
     assert sorted(assigned(shard, 110.5)) == [3]
-    assert shard.turns([2]) == ({}, {2: 1}, {})
+    assert shard.queues.places.positions([2]) == {2: 1}
 
 
 def test_nothing_is_left_of_a_key_that_nobody_has(shard):
@@ -180,22 +181,21 @@ def test_nothing_is_left_of_a_key_that_nobody_has(shard):
     while running := assigned(shard):
         for token in running.values():
             end(shard, token)
-    assert not shard._queues.places
-    assert shard._queues.keys == {}
+    assert not shard.queues.places
+    assert shard.queues.keys == {}
 
 
 def test_positions_are_counted_within_bounds(shard, monkeypatch):
     monkeypatch.setattr(places, "MAX_POSITION", 3)
     accept(shard, *"xxxxxxxx")
-    assert shard.turns([1, 3, 5, 8])[1] == {3: 1, 5: 3, 8: 0}
+    assert shard.queues.places.positions([1, 3, 5, 8]) == {3: 1, 5: 3, 8: 0}
 
 
 def test_after_a_restart_what_a_runner_may_work_on_has_its_place():
     shard = new_shard(None, epoch=2)
     for seq in range(1, 5):
-        shard.add_keys(seq, ShapingKeys(concurrency="x"))
-        shard.recover(seq, "a", 0)
-    shard.set_policy("a", KEYED)
+        shard.recover(seq, "a", 0, keys=ShapingKeys(concurrency="x"))
+    shard.queues.set_policy("a", KEYED)
     shard.begin(0.0)
     with_runner(shard)
     accept(shard, "x", "y", first=5)
@@ -274,7 +274,7 @@ class KeyedConcurrency(RuleBasedStateMachine):
     @rule(limit=st.integers(2, 3))
     def apply(self, limit):
         self.limit = max(self.limit, limit)
-        self.shard.set_policy("a", FlowPolicy(key_concurrency=self.limit))
+        self.shard.queues.set_policy("a", FlowPolicy(key_concurrency=self.limit))
 
     @rule(claims=st.booleans())
     def restart(self, claims):
@@ -282,13 +282,11 @@ class KeyedConcurrency(RuleBasedStateMachine):
         self.shard = new_shard(None, self.epoch)
         for seq in sorted({*self.pending, *self.running, *self.waiting}):
             key = self.keys[seq]
-            self.shard.add_keys(seq, ShapingKeys(concurrency=key) if key else None)
-            term = self.terms.get(seq, 0)
-            if seq in self.waiting:
-                self.shard.recover_waiting(seq, "a", 1, None, term=term)
-            else:
-                self.shard.recover(seq, "a", 0, term=term)
-        self.shard.set_policy("a", FlowPolicy(key_concurrency=self.limit))
+            keys, term = ShapingKeys(concurrency=key) if key else None, self.terms.get(seq, 0)
+            waits = seq in self.waiting
+            status = Status.WAITING if waits else Status.PENDING
+            self.shard.recover(seq, "a", int(waits), status=status, term=term, keys=keys)
+        self.shard.queues.set_policy("a", FlowPolicy(key_concurrency=self.limit))
         self.shard.begin(self.clock)
         if claims:
             attached = self.shard.attach("r", self.running.values(), explained=True, now=self.clock)
@@ -323,8 +321,8 @@ class KeyedConcurrency(RuleBasedStateMachine):
         for seq in sorted(self.waiting):
             self.shard.cancel(seq, "a")
             self.shard.ended(seq)
-        assert not self.shard._queues.places
-        assert self.shard._queues.keys == {}
+        assert not self.shard.queues.places
+        assert self.shard.queues.keys == {}
 
 
 TestKeyedConcurrency = KeyedConcurrency.TestCase

@@ -18,7 +18,7 @@ BY_PRIORITY = FlowPolicy(by_priority=True)
 @pytest.fixture
 def shard():
     shard = Shard(epoch=1, lease_seconds=1000, max_attempts=3, reattach_seconds=2)
-    shard.rates.begin(0.0)
+    shard.queues.rates.begin(0.0)
     shard.runners.attach("r", 0.0)
     return shard
 
@@ -37,13 +37,13 @@ def assigned(shard, credit=1000, now=0.0):
 
 
 def test_executions_of_a_higher_priority_run_first_else_in_order_of_arrival(shard):
-    shard.set_policy("a", BY_PRIORITY)
+    shard.queues.set_policy("a", BY_PRIORITY)
     accept(shard, "a", 0, 5, 0, 9, 5)
     assert assigned(shard) == [4, 2, 5, 1, 3]
 
 
 def test_one_that_comes_back_is_the_first_of_its_priority(shard):
-    shard.set_policy("a", FlowPolicy(by_priority=True, concurrency=1))
+    shard.queues.set_policy("a", FlowPolicy(by_priority=True, concurrency=1))
     accept(shard, "a", 3, 3, 5)
     (granted,) = (shard.runners.add_credit("r", 1), shard.assign())[1]
     shard.park(granted.token)
@@ -54,24 +54,24 @@ def test_one_that_comes_back_is_the_first_of_its_priority(shard):
 
 
 def test_a_line_of_a_rate_and_that_of_a_key_are_in_the_same_order(shard):
-    shard.set_policy("a", FlowPolicy(by_priority=True, rate=RatePolicy(1, 10.0), key_concurrency=1))
+    shard.queues.set_policy("a", FlowPolicy(by_priority=True, rate=RatePolicy(1, 10.0), key_concurrency=1))
     for seq, priority in enumerate((0, 0, 7, 0, 9), 1):
         shard.accept(seq, "a", "", ShapingKeys(concurrency="x" if seq > 2 else "", priority=priority))
     order = [assigned(shard, now=100.0 + 10.5 * turn) for turn in range(3)]
     assert order == [[3], [1], [2]]
-    assert shard.turns([4, 5])[1] == {5: 1, 4: 2}
+    assert shard.queues.places.positions([4, 5]) == {5: 1, 4: 2}
 
 
 def test_a_priority_that_is_applied_counts_for_what_waits_already(shard):
     accept(shard, "a", 0, 5, 9)
-    shard.set_policy("a", BY_PRIORITY)
+    shard.queues.set_policy("a", BY_PRIORITY)
     assert assigned(shard, 1) == [3]
-    shard.set_policy("a", FlowPolicy())
+    shard.queues.set_policy("a", FlowPolicy())
     assert assigned(shard) == [1, 2]
 
 
 def test_one_that_waits_by_its_priority_is_cancelled_like_any_other(shard):
-    shard.set_policy("a", BY_PRIORITY)
+    shard.queues.set_policy("a", BY_PRIORITY)
     accept(shard, "a", 0, 5, 9)
     assert shard.cancel(2, "a") is not None
     shard.ended(2)
@@ -79,7 +79,7 @@ def test_one_that_waits_by_its_priority_is_cancelled_like_any_other(shard):
 
 
 def test_a_flow_of_a_higher_priority_has_more_of_each_turn_and_no_flow_starves(shard):
-    shard.set_policy("heavy", FlowPolicy(weight=4))
+    shard.queues.set_policy("heavy", FlowPolicy(weight=4))
     for flow, first in (("heavy", 1), ("light", 101)):
         accept(shard, flow, *[0] * 100, first=first)
     accept(shard, "quiet", 0, first=201)

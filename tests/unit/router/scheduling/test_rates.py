@@ -24,14 +24,14 @@ class World:
     def __init__(self, rate=None, *, stored=None, now=0.0):
         self.now = now
         self.shard = Shard(epoch=1, lease_seconds=DAY * 40, max_attempts=3, reattach_seconds=2)
-        self.shard.rates.begin(now, stored or {})
+        self.shard.queues.rates.begin(now, stored or {})
         self.shard.begin(now)
         self.shard.runners.attach("r", now)
         self.shard.runners.add_credit("r", 4096)
         self.assigned = []
         self.seq = 0
         if rate is not None:
-            self.shard.set_policy("a", FlowPolicy(rate=rate))
+            self.shard.queues.set_policy("a", FlowPolicy(rate=rate))
 
     def accept(self, count=1, flow="a", key=""):
         for _ in range(count):
@@ -52,7 +52,7 @@ class World:
     def run(self, until, late=lambda: 0.0):
         while True:
             self.assign()
-            due = self.shard.rates.next()
+            due = self.shard.queues.rates.next()
             if due is None or due > until:
                 self.now = until
                 return
@@ -105,11 +105,11 @@ def test_each_key_has_the_rate_for_itself():
         world.accept(key=key)
     world.accept()
     assert sorted(world.assign()) == [1, 2, 4, 6]
-    assert world.shard.rates.of_flow("a") == 4
+    assert world.shard.queues.rates.of_flow("a") == 4
     world.run(1010.5)
     assert sorted(seq for _, seq in world.assigned) == [1, 2, 3, 4, 5, 6]
     world.run(1050.0)
-    assert world.shard.rates.of_flow("a") == 0
+    assert world.shard.queues.rates.of_flow("a") == 0
 
 
 @pytest.mark.parametrize(("keyed", "times"), [(False, [0, 10, 20, 30]), (True, [0, 0, 10, 10])])
@@ -120,7 +120,7 @@ def test_another_rate_holds_at_once_without_moving_what_waits(monkeypatch, keyed
         world.accept(key=key)
     world.assign()
     monkeypatch.delattr(RateLines, "drain")
-    world.shard.set_policy("a", FlowPolicy(rate=RatePolicy(1, 10.0, keyed=keyed)))
+    world.shard.queues.set_policy("a", FlowPolicy(rate=RatePolicy(1, 10.0, keyed=keyed)))
     world.run(1040.0)
     assert sorted(seq for _, seq in world.assigned) == [1, 2, 3, 4]
     assert [at - 1000.0 for at in world.times] == pytest.approx(times, abs=0.001)
@@ -136,7 +136,7 @@ def test_another_rate_holds_at_once_without_moving_what_waits(monkeypatch, keyed
 )
 def test_what_may_wait_for_long_is_not_expected_soon_and_takes_no_room_of_others(policy, soon):
     shard = World().shard
-    shard.set_policy("a", policy)
+    shard.queues.set_policy("a", policy)
     assert shard.accept(1, "a") is soon
 
 
@@ -148,13 +148,13 @@ def test_of_very_many_lines_some_are_looked_at_in_each_call_and_none_is_left_out
         world.accept(key=str(number))
     world.shard.assign(now=world.now)
     assert world.assigned == []
-    assert world.shard.rates.next() <= world.now
+    assert world.shard.queues.rates.next() <= world.now
     world.shard.cancel(many, "a")
     world.shard.ended(many)
     world.run(1001.0)
     assert sorted(seq for _, seq in world.assigned) == list(range(1, many))
     world.run(1000.0 + DAY + 1)
-    assert world.shard.rates.of_flow("a") == 0
+    assert world.shard.queues.rates.of_flow("a") == 0
 
 
 def test_a_flow_that_waits_for_its_rate_lets_others_run():
@@ -169,8 +169,8 @@ def test_no_flow_without_a_rate_has_a_line():
     world = World()
     world.accept(10, key="x")
     assert len(world.assign()) == 10
-    assert not world.shard.rates
-    assert world.shard.rates.next() is None
+    assert not world.shard.queues.rates
+    assert world.shard.queues.rates.next() is None
 
 
 def test_one_that_comes_back_is_the_next_and_counts_again():
@@ -202,7 +202,7 @@ def test_one_that_is_cancelled_leaves_its_place_to_the_next():
     world = World(RatePolicy(1, 10.0))
     world.now = 1000.0
     world.accept(4)
-    world.shard._queues.release(world.now)
+    world.shard.queues.release(world.now)
     for seq in (1, 3):
         assert world.shard.cancel(seq, "a") is not None
         world.shard.ended(seq)
@@ -224,10 +224,10 @@ def test_a_suspended_one_takes_no_part():
 def test_a_pause_saves_nothing_up():
     world = World(RatePolicy(10, 1.0))
     world.accept(200)
-    world.shard.set_policy("a", FlowPolicy(rate=RatePolicy(10, 1.0), paused=True))
+    world.shard.queues.set_policy("a", FlowPolicy(rate=RatePolicy(10, 1.0), paused=True))
     world.run(100.0)
     assert world.assigned == []
-    world.shard.set_policy("a", FlowPolicy(rate=RatePolicy(10, 1.0)))
+    world.shard.queues.set_policy("a", FlowPolicy(rate=RatePolicy(10, 1.0)))
     world.run(101.0)
     assert most_within(world.times, 1.0) <= 11
 
@@ -236,13 +236,13 @@ def test_a_rate_that_is_applied_counts_for_what_waits_already_and_one_that_goes_
     world = World()
     world.now = 1000.0
     world.accept(5)
-    world.shard.set_policy("a", FlowPolicy(rate=RatePolicy(1, DAY)))
+    world.shard.queues.set_policy("a", FlowPolicy(rate=RatePolicy(1, DAY)))
     assert world.assign() == [1]
-    world.shard.set_policy("a", FlowPolicy(rate=RatePolicy(1, 10.0)))
+    world.shard.queues.set_policy("a", FlowPolicy(rate=RatePolicy(1, 10.0)))
     assert world.assign() == []
     world.run(1010.5)
     assert [seq for _, seq in world.assigned] == [1, 2]
-    world.shard.set_policy("a", FlowPolicy())
+    world.shard.queues.set_policy("a", FlowPolicy())
     assert world.assign() == [3, 4, 5]
 
 
@@ -254,7 +254,7 @@ def test_one_that_waits_says_when_its_turn_comes():
     world.now = 1000.0
     world.accept(4)
     assert world.assign() == [1]
-    assert world.shard.turns([1, 2, 4])[0] == {2: RateWait(1005.0, 1), 4: RateWait(1015.0, 3)}
+    assert world.shard.queues.rates.waits([1, 2, 4]) == {2: RateWait(1005.0, 1), 4: RateWait(1015.0, 3)}
 
 
 def test_those_that_wait_are_counted_and_the_next_of_a_flow_is_known():
@@ -262,7 +262,11 @@ def test_those_that_wait_are_counted_and_the_next_of_a_flow_is_known():
     world.now = 1000.0
     world.accept(4)
     assert world.assign() == [1]
-    assert (world.shard.shaped, world.shard.load("a").next, world.shard.load("a").pending) == (3, 2, 3)
+    assert (len(world.shard.queues.rates), world.shard.queues.load("a").next, world.shard.queues.load("a").pending) == (
+        3,
+        2,
+        3,
+    )
 
 
 def test_what_is_far_back_is_not_counted(monkeypatch):
@@ -271,7 +275,7 @@ def test_what_is_far_back_is_not_counted(monkeypatch):
     world.now = 1000.0
     world.accept(9)
     world.assign()
-    turns, *_ = world.shard.turns([2, 4, 9])
+    turns = world.shard.queues.rates.waits([2, 4, 9])
     assert (turns[2].position, turns[4].position, turns[9]) == (1, 3, RateWait(None, None))
 
 
@@ -283,7 +287,7 @@ def test_a_quick_rate_needs_nothing_stored():
     world.now = 1000.0
     world.accept(100)
     world.assign()
-    assert world.shard.rates.unreserved == {}
+    assert world.shard.queues.rates.unreserved == {}
 
 
 def test_after_a_restart_no_burst_begins_anew():
@@ -306,11 +310,11 @@ def test_a_slow_rate_is_reserved_before_it_is_used_and_the_reservation_holds_ove
     world.accept(key="x")
     (granted,) = world.shard.assign(now=world.now)
     assert granted.seq == 1
-    lines = world.shard.rates.reserve([1])
+    lines = world.shard.queues.rates.reserve([1])
     ((line, until),) = lines
     assert (line.id, until) == (("a", "x"), 1000.0 + DAY + AHEAD)
-    world.shard.rates.reserved([1], lines)
-    assert world.shard.rates.unreserved == {}
+    world.shard.queues.rates.reserved([1], lines)
+    assert world.shard.queues.rates.unreserved == {}
     world.shard.end(granted.token)
     world.shard.ended(1)
 
@@ -328,10 +332,10 @@ def test_nothing_is_kept_of_one_that_is_cancelled_before_it_is_sent():
     world.now = 1000.0
     world.accept()
     (granted,) = world.shard.assign(now=world.now)
-    assert world.shard.rates.unreserved.keys() == {1}
+    assert world.shard.queues.rates.unreserved.keys() == {1}
     assert world.shard.cancel(granted.seq, "a") is not None
     world.shard.ended(1)
-    assert world.shard.rates.unreserved == {}
+    assert world.shard.queues.rates.unreserved == {}
 
 
 def test_a_clock_that_was_set_back_holds_nothing_back_for_longer_than_the_rate():
@@ -396,7 +400,7 @@ class Story:
         elif step == "restart":
             self.restart()
         elif step in ("pause", "resume"):
-            shard.set_policy("a", FlowPolicy(rate=self.rate, paused=step == "pause"))
+            shard.queues.set_policy("a", FlowPolicy(rate=self.rate, paused=step == "pause"))
 
     def restart(self):
         self.world = World(self.rate, stored=self.stored, now=self.world.now)
@@ -412,10 +416,10 @@ class Story:
 
     def settle(self, granted):
         shard, seq = self.world.shard, granted.seq
-        unreserved = [seq] if seq in shard.rates.unreserved else []
-        lines = shard.rates.reserve(unreserved)
+        unreserved = [seq] if seq in shard.queues.rates.unreserved else []
+        lines = shard.queues.rates.reserve(unreserved)
         self.stored.update({rate_fingerprint(*line.id): until for line, until in lines})
-        shard.rates.reserved(unreserved, lines)
+        shard.queues.rates.reserved(unreserved, lines)
         self.given_out.setdefault(self.keys[seq] if self.rate.keyed else "", []).append(self.world.now)
         self.waiting.discard(seq)
         if not unreserved and seq % 7 == 0:  # its runner is lost

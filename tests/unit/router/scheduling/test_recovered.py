@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flowhook.model.executions import Attempt, AttemptEnd
-from router.scheduling.leases import AttemptsExhausted, LeaseTable, Runner
+from router.scheduling.leases import LeaseTable, Loss, Runner
 from router.scheduling.losses import UNCERTAIN_FACTOR, AttemptCounts
 from router.scheduling.pending_transitions import PendingTransitions
 from router.scheduling.queues import FairQueues, FlowPolicy, TimerQueue
@@ -119,7 +119,7 @@ def test_a_begun_attempt_that_nobody_continues_is_reported(start, begun, unclaim
 def test_a_begun_attempt_that_nobody_continues_may_exhaust_the_execution(start, begun):
     start.attempts.charge(1, UNCERTAIN_FACTOR)
     start.recovered.hold(1, start.queue, begun=begun)
-    last = AttemptsExhausted(1, UNCERTAIN_FACTOR, interrupted(UNCERTAIN_FACTOR))
+    last = Loss(1, UNCERTAIN_FACTOR, interrupted(UNCERTAIN_FACTOR), exhausted=True)
     assert start.recovered.expire(2.0) == ([last] if begun else [], [])
     assert (1 in start.pending.ending) == begun
     assert start.queues.ready == (not begun)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from support.cores import LEASE, REATTACH, accept, attach, bare, make_shard, on_record
 
-from router.scheduling.leases import AttemptsExhausted
+from flowhook.model import Status
+from router.scheduling.leases import Loss
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import Shard
 
@@ -39,7 +40,7 @@ def parked_and_assigned_again():
 def make_recovered(attempts, *, begun=False, term=0, epoch=2):
     """Make a shard that found execution 1 at its start, pending or begun."""
     shard = make_shard(epoch=epoch)
-    shard.recover(1, "a", attempts, begun=begun, term=term)
+    shard.recover(1, "a", attempts, status=Status.RUNNING if begun else Status.PENDING, term=term)
     shard.begin(0.0)
     return shard
 
@@ -69,7 +70,7 @@ def test_new_events_do_not_wait_for_runners_to_come_back():
 def test_what_may_be_under_way_takes_its_places_until_runners_had_time_to_come_back():
     (held,) = assigned_before()
     shard = make_shard(1, 2, epoch=2)
-    shard.set_policy("a", FlowPolicy(concurrency=1))
+    shard.queues.set_policy("a", FlowPolicy(concurrency=1))
     attach(shard, "r2")
     accept(shard, "a", 3)
     assert shard.assign() == []
@@ -87,7 +88,7 @@ def test_what_may_be_under_way_takes_its_places_until_runners_had_time_to_come_b
 
 def test_a_place_is_free_when_what_may_have_been_under_way_was_cancelled():
     shard = make_shard(1, epoch=2)
-    shard.set_policy("a", FlowPolicy(concurrency=1))
+    shard.queues.set_policy("a", FlowPolicy(concurrency=1))
     attach(shard)
     accept(shard, "a", 2)
     assert shard.cancel(1, "a") is not None
@@ -97,8 +98,8 @@ def test_a_place_is_free_when_what_may_have_been_under_way_was_cancelled():
 def test_what_was_woken_just_before_a_restart_is_not_adopted_beyond_its_flows_concurrency():
     (held,) = parked_and_assigned_again()
     shard = make_shard(epoch=2)
-    shard.recover_waiting(1, "a", 1, 0, term=1)
-    shard.set_policy("a", FlowPolicy(concurrency=1))
+    shard.recover(1, "a", 1, status=Status.WAITING, wake_at_ms=0, term=1)
+    shard.queues.set_policy("a", FlowPolicy(concurrency=1))
     shard.begin(0.0)
     attach(shard, "r2")
     accept(shard, "a", 2)
@@ -140,7 +141,7 @@ def test_an_adopted_lease_is_void_once_the_execution_was_parked():
     shard.parked(1, None)
     assert attach(shard, held=[held.token]).kept == []
     later = make_shard(epoch=3)
-    later.recover_waiting(1, "a", 1, None, term=shard.leases.term_of(1))
+    later.recover(1, "a", 1, status=Status.WAITING, wake_at_ms=None, term=shard.leases.term_of(1))
     assert attach(later, held=[held.token]).kept == []
 
 
@@ -177,7 +178,7 @@ def test_a_last_attempt_whose_runner_stays_away_after_a_restart_exhausts_its_exe
     shard = make_recovered(12, begun=True)
     attach(shard)
     (last,) = shard.expire(REATTACH).losses
-    assert bare(last) == AttemptsExhausted(1, 12)
+    assert bare(last) == Loss(1, 12, exhausted=True)
     assert shard.assign() == []
     shard.ended(1)
     assert shard.unfinished == 0
@@ -187,7 +188,7 @@ def test_a_last_attempt_whose_runner_stays_away_after_a_restart_exhausts_its_exe
 def test_what_was_woken_just_before_a_restart_is_adopted_while_nobody_else_has_it(woken):
     (held,) = parked_and_assigned_again()
     shard = make_shard(epoch=2)
-    shard.recover_waiting(1, "a", 1, 0, term=1)
+    shard.recover(1, "a", 1, status=Status.WAITING, wake_at_ms=0, term=1)
     shard.begin(0.0)
     if woken:
         assert shard.wake(0) == [1]
@@ -201,7 +202,7 @@ def test_what_was_woken_just_before_a_restart_is_adopted_while_nobody_else_has_i
 def test_what_waits_on_record_does_not_wait_for_runners_to_come_back():
     (held,) = parked_and_assigned_again()
     shard = make_shard(epoch=2)
-    shard.recover_waiting(1, "a", 1, 0, term=1)
+    shard.recover(1, "a", 1, status=Status.WAITING, wake_at_ms=0, term=1)
     shard.begin(0.0)
     attach(shard, "r2")
     shard.wake(0)
@@ -232,7 +233,7 @@ def test_an_execution_that_waits_over_a_restart_waits_on_although_its_runner_sti
     (held,) = before.assign()
     before.park(held.token)
     shard = make_shard(epoch=2)
-    shard.recover_waiting(1, "a", 1, 5000, term=before.leases.term_of(1))
+    shard.recover(1, "a", 1, status=Status.WAITING, wake_at_ms=5000, term=before.leases.term_of(1))
     shard.begin(0.0)
     attached = attach(shard, held=[held.token])
     assert (attached.kept, attached.losses) == ([], [])
@@ -261,7 +262,7 @@ def test_a_token_that_is_not_ours_is_stale(shard, token):
 
 def test_an_execution_that_was_there_at_too_many_deaths_is_not_tried_again():
     shard = make_shard(epoch=2, max_attempts=3)
-    assert shard.recover(1, "a", 12) == AttemptsExhausted(1, 12)
+    assert shard.recover(1, "a", 12) == Loss(1, 12, exhausted=True)
     attach(shard)
     shard.expire(REATTACH)
     assert shard.assign() == []
@@ -277,7 +278,7 @@ def test_a_lease_that_was_lost_before_a_restart_is_not_adopted_after_it_but_the_
     (next_one,) = before.assign()
 
     shard = Shard(epoch=2, lease_seconds=LEASE, max_attempts=3, reattach_seconds=REATTACH)
-    shard.recover(1, "a", 2, begun=True, term=before.leases.term_of(1))
+    shard.recover(1, "a", 2, status=Status.RUNNING, term=before.leases.term_of(1))
     shard.begin(0.0)
     assert attach(shard, "r1", held=[cut_off.token]).kept == []
     assert attach(shard, "r2", held=[next_one.token]).kept == [next_one.token]

@@ -40,7 +40,7 @@ STEPS = st.one_of(
 class _World:
     def __init__(self):
         self.shard = Shard(epoch=1, lease_seconds=1e9, max_attempts=3, reattach_seconds=2)
-        self.shard.rates.begin(0.0)
+        self.shard.queues.rates.begin(0.0)
         self.shard.begin(0.0)
         self.shard.runners.attach("r", 0.0)
         self.shard.runners.add_credit("r", 1000)
@@ -53,7 +53,7 @@ class _World:
         self.shard.accept(self.seq, "a", order_key, keys, now_ms=int(self.now * 1000))
 
     def apply(self, policy):
-        self.shard.set_policy("a", policy)
+        self.shard.queues.set_policy("a", policy)
 
     def assign(self):
         for each in self.shard.assign(now=self.now):
@@ -161,7 +161,7 @@ def test_what_waits_moves_to_other_lines_little_by_little_and_in_order(before, a
     order, moved = run(), []
     world.now += 1000.0
     world.apply(after)
-    while (change := world.shard._queues.flow("a").change) is not None:
+    while (change := world.shard.queues.flow("a").change) is not None:
         number = len(change.seqs)
         world.shard.accept(count + len(moved) + 1, "b")
         found = run()
@@ -194,7 +194,9 @@ def test_all_executions_end_and_nothing_is_left_of_them(first, steps, last, move
         rates.MAX_RELEASED, queues.MAX_MOVED = most
     shard = world.shard
     assert world.unended == set()
-    assert (shard.unfinished, shard.shaped, shard.queued, shard.rates.lines) == (0, 0, 0, 0)
-    assert not shard.rates.unreserved
-    assert not shard._queues._changes
-    assert not shard._queues.places
+    lines = shard.queues
+    assert (shard.unfinished, len(shard.groups), lines.places.waiting) == (0, 0, 0)
+    assert (len(lines.rates), lines.ready, len(lines.rates._lines)) == (0, 0, 0)
+    assert not shard.queues.rates.unreserved
+    assert not shard.queues._changes
+    assert not shard.queues.places

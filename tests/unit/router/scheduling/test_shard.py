@@ -20,7 +20,7 @@ def test_an_accepted_execution_goes_to_a_runner_with_credit(shard):
     attach(shard)
     accept(shard, "a", 1)
     (assigned,) = shard.assign()
-    assert (assigned.runner_id, assigned.seq, assigned.attempt) == ("r1", 1, 1)
+    assert (assigned.runner.id, assigned.seq, assigned.attempt) == ("r1", 1, 1)
     assert shard.assign() == []
 
 
@@ -97,7 +97,7 @@ def test_the_runner_with_the_least_to_do_gets_work_first(shard):
     shard.runners.add_credit("busy", 50)
     attach(shard, "idle", credit=10)
     accept(shard, "a", 3)
-    assert [item.runner_id for item in shard.assign()] == ["idle"]
+    assert [item.runner.id for item in shard.assign()] == ["idle"]
 
 
 def test_a_flow_gets_all_of_the_few_places_that_there_are(shard):
@@ -110,15 +110,14 @@ def test_a_flow_with_little_under_way_is_quiet(shard):
     attach(shard, credit=64)
     accept(shard, "a", *range(1, QUIET + 2))
     taken = shard.assign()
-    assert not any(shard.leases.is_quiet(item.token) for item in taken)
+    assert not any(item.is_quiet for item in taken)
     shard.end(taken[0].token)
     shard.ended(taken[0].seq)
-    assert all(shard.leases.is_quiet(item.token) for item in taken[1:])
-    assert not shard.leases.is_quiet(taken[0].token)
+    assert all(item.is_quiet for item in taken[1:])
 
 
 def test_a_concurrency_of_its_own_lifts_the_share_of_a_flow(shard):
-    shard.set_policy("a", FlowPolicy(concurrency=200))
+    shard.queues.set_policy("a", FlowPolicy(concurrency=200))
     attach(shard, credit=100)
     accept(shard, "a", *range(100))
     assert len([*shard.assign(), *shard.assign()]) == 100
@@ -128,12 +127,12 @@ def test_runners_share_what_is_ready_evenly(shard):
     attach(shard, "r1")
     attach(shard, "r2")
     accept(shard, "a", *range(10))
-    by_runner = [item.runner_id for item in shard.assign()]
+    by_runner = [item.runner.id for item in shard.assign()]
     assert (by_runner.count("r1"), by_runner.count("r2")) == (5, 5)
 
 
 def test_concurrency_bounds_what_runs_at_a_time(shard):
-    shard.set_policy("a", FlowPolicy(concurrency=2))
+    shard.queues.set_policy("a", FlowPolicy(concurrency=2))
     attach(shard)
     accept(shard, "a", 1, 2, 3)
     first = shard.assign()
@@ -146,12 +145,12 @@ def test_concurrency_bounds_what_runs_at_a_time(shard):
 
 def test_a_paused_flow_is_queued_and_runs_when_resumed(shard):
     attach(shard)
-    shard.set_policy("a", FlowPolicy(paused=True))
+    shard.queues.set_policy("a", FlowPolicy(paused=True))
     accept(shard, "a", 1)
     accept(shard, "b", 2)
     assert [item.seq for item in shard.assign()] == [2]
-    assert shard.backlog("a") == 1
-    shard.set_policy("a", FlowPolicy())
+    assert shard.queues.unfinished("a") == 1
+    shard.queues.set_policy("a", FlowPolicy())
     assert [item.seq for item in shard.assign()] == [1]
 
 
@@ -161,9 +160,9 @@ def test_an_ended_execution_is_forgotten(shard):
     (assigned,) = shard.assign()
     assert shard.end(assigned.token).seq == 1
     assert shard.end(assigned.token) is None
-    assert shard.backlog("a") == 1
+    assert shard.queues.unfinished("a") == 1
     shard.ended(1)
-    assert (shard.backlog("a"), shard.unfinished, shard.leased) == (0, 0, 0)
+    assert (shard.queues.unfinished("a"), shard.unfinished, shard.leased) == (0, 0, 0)
 
 
 def test_cancelling_takes_an_execution_out_wherever_it_is():
@@ -188,8 +187,8 @@ def test_a_flow_without_work_or_limits_takes_no_memory(shard):
     (assigned,) = shard.assign()
     shard.end(assigned.token)
     shard.ended(1)
-    shard.set_policy("b", FlowPolicy())
-    assert shard._queues._flows == {}
+    shard.queues.set_policy("b", FlowPolicy())
+    assert shard.queues._flows == {}
 
 
 def test_an_execution_that_is_returning_can_be_cancelled(shard):
@@ -218,15 +217,15 @@ def test_a_runner_that_can_take_nothing_is_passed_over(shard):
     attach(shard, "r1")
     attach(shard, "r2", credit=1)
     accept(shard, "a", 1, 2)
-    assert [(item.runner_id, item.seq) for item in shard.assign(full={"r1"})] == [("r2", 1)]
-    assert [(item.runner_id, item.seq) for item in shard.assign()] == [("r1", 2)]
+    assert [(item.runner.id, item.seq) for item in shard.assign(full={"r1"})] == [("r2", 1)]
+    assert [(item.runner.id, item.seq) for item in shard.assign()] == [("r1", 2)]
 
 
 def test_what_a_deleted_flow_left_behind_keeps_to_its_concurrency_and_ends_its_pause(shard):
-    shard.set_policy("a", FlowPolicy(concurrency=1, paused=True))
+    shard.queues.set_policy("a", FlowPolicy(concurrency=1, paused=True))
     attach(shard)
     accept(shard, "a", 1, 2)
-    shard.retire("a")
+    shard.queues.retire("a")
     (assigned,) = shard.assign()
     shard.end(assigned.token)
     shard.ended(1)
@@ -234,7 +233,7 @@ def test_what_a_deleted_flow_left_behind_keeps_to_its_concurrency_and_ends_its_p
     shard.end(assigned.token)
     shard.ended(2)
     assert shard.assign() == []
-    assert shard._queues._flows == {}
+    assert shard.queues._flows == {}
 
 
 def test_a_flow_whose_executions_were_all_cancelled_takes_no_memory(shard):
@@ -244,4 +243,4 @@ def test_a_flow_whose_executions_were_all_cancelled_takes_no_memory(shard):
     accept(shard, "b", 2)
     attach(shard)
     shard.assign()
-    assert list(shard._queues._flows) == ["b"]
+    assert list(shard.queues._flows) == ["b"]

@@ -30,7 +30,7 @@ class ShardMachine(ShardModel):
     )
     def set_policy(self, flow, concurrency, paused):
         self.policies[flow] = FlowPolicy(concurrency, paused)
-        self.shard.set_policy(flow, self.policies[flow])
+        self.shard.queues.set_policy(flow, self.policies[flow])
 
     @rule(
         runner=strategies.sampled_from(RUNNERS),
@@ -158,10 +158,8 @@ class ShardMachine(ShardModel):
             return
         seqs = data.draw(strategies.lists(strategies.sampled_from(sorted(self.unfinished)), unique=True, max_size=3))
         delivered = self.shard.deliver(seqs)
-        assert [(each.seq, each.attempts) for each in delivered] == [
-            (seq, self.attempts.get(seq, 0)) for seq in seqs if seq in self.waiting
-        ]
-        for seq, *_ in delivered:
+        assert delivered == [(seq, self.attempts.get(seq, 0)) for seq in seqs if seq in self.waiting]
+        for seq, _ in delivered:
             self.delivering[seq] = self.waiting.pop(seq)
             self.returning.add(seq)
 
@@ -279,7 +277,7 @@ class ShardMachine(ShardModel):
         self.recovered = self.seq
         self.shard = self.make()
         for flow, policy in self.policies.items():
-            self.shard.set_policy(flow, policy)
+            self.shard.queues.set_policy(flow, policy)
         for seq, flow in self.unfinished.items():
             self.recover(seq, flow)
         self.shard.begin(self.now)
@@ -293,7 +291,7 @@ class ShardMachine(ShardModel):
         self.store_transitions()
         self.policies.clear()
         for flow in FLOWS:
-            self.shard.set_policy(flow, FlowPolicy())
+            self.shard.queues.set_policy(flow, FlowPolicy())
         for seq in sorted(self.suspended):
             assert self.shard.resume(seq)
         self.suspended.clear()
@@ -314,8 +312,8 @@ class ShardMachine(ShardModel):
                 self.take(token)
             self.store_transitions()
         assert self.shard.unfinished == 0
-        assert not self.shard._order_keys
-        assert not [queue.flow_id for queue in self.shard._queues._flows.values() if queue.running]
+        assert not self.shard.order_keys
+        assert not [queue.flow_id for queue in self.shard.queues._flows.values() if queue.running]
         assert not self.shard.attempts
         assert not self.shard._lost.last
         assert not self.shard.leases._terms
@@ -325,7 +323,7 @@ class ShardMachine(ShardModel):
     def nothing_is_lost(self):
         assert self.shard.unfinished == len(self.unfinished)
         for flow in FLOWS:
-            assert self.shard.backlog(flow) == sum(1 for its in self.unfinished.values() if its == flow)
+            assert self.shard.queues.unfinished(flow) == sum(1 for its in self.unfinished.values() if its == flow)
         assert self.shard.ready >= 0
         assert self.shard.waiting == len(self.waiting) + len(self.parking)
         assert self.shard.suspended == len(self.suspended)
@@ -343,22 +341,22 @@ class ShardMachine(ShardModel):
 
     @invariant()
     def what_runs_counts(self):
-        for flow, queue in self.shard._queues._flows.items():
+        for flow, queue in self.shard.queues._flows.items():
             assert queue.running >= self.running(flow)
             held = self.shard._recovered._held.values()
             assert queue.held == sum(each.queue.flow_id == flow for each in held)
 
     @invariant()
     def loads_of_flows_add_up(self):
-        loads = {flow: self.shard.load(flow) for flow in FLOWS}
+        loads = {flow: self.shard.queues.load(flow) for flow in FLOWS}
         for flow, load in loads.items():
             assert load.suspended == sum(self.unfinished[seq] == flow for seq in self.suspended)
             assert load.waiting == sum(self.unfinished[seq] == flow for seq in self.waiting)
             assert load.running >= self.running(flow)
-            assert sum(load[:4]) == self.shard.backlog(flow)
+            assert load.total == self.shard.queues.unfinished(flow)
             assert load.pending >= 0
             assert load.next is None or load.pending
-        ready = [seq for queue in self.shard._queues._flows.values() for seq in list(queue.ready)[:1]]
+        ready = [seq for queue in self.shard.queues._flows.values() for seq in list(queue.ready)[:1]]
         assert set(ready) <= {load.next for load in loads.values()}
 
 

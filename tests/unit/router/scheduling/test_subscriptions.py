@@ -165,7 +165,7 @@ def test_nothing_is_left_of_those_who_wait_no_more(subscriptions):
         subscriptions.await_end(seq, "run", seq % 5)
     for seq in range(1, 50):
         subscriptions.remove(seq)
-    assert len(subscriptions) == subscriptions.ends_awaited == 0
+    assert len(subscriptions) == len(subscriptions.awaited) == 0
     assert not subscriptions._tables
     assert not subscriptions._flows
     assert not subscriptions._awaits

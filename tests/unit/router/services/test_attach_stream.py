@@ -149,6 +149,7 @@ class Host:
 
     def __init__(self):
         self.recorder = SimpleNamespace(checkpoint=self.checkpoint, settle=self.settle)
+        self.runners = SimpleNamespace(renew=self.renew, is_superseded=self.is_superseded)
         self.noted = []
         self.superseded = False
         self.takes_credit = self.renews = True

@@ -148,7 +148,12 @@ async def send(arguments: EvaluatedEmailSendArguments, context: Context) -> Any:
     call = hashlib.sha256(context.idempotency_key.encode()).hexdigest()[:40]
     message["Message-ID"] = identifier = f"<{call}@{sender.domain}>"
     message["Auto-Submitted"] = "auto-generated"
-    _set_body(message, arguments.text, arguments.html)
+    if arguments.text is None:
+        message.set_content(arguments.html or "", subtype="html", cte="quoted-printable")
+    else:
+        message.set_content(arguments.text, cte="quoted-printable")
+        if arguments.html is not None:
+            message.add_alternative(arguments.html, subtype="html", cte="quoted-printable")
     origin = f"smtp://{server.host}:{server.port or _PORTS[server.tls]}"
     with context.calling(origin):
         async with _session(server, address_policy=context.settings.address_policy) as smtp:
@@ -161,15 +166,6 @@ async def send(arguments: EvaluatedEmailSendArguments, context: Context) -> Any:
             for address, response in refused.items()
         ],
     }
-
-
-def _set_body(message: EmailMessage, text: str | None, html: str | None) -> None:
-    if text is None:
-        message.set_content(html or "", subtype="html", cte="quoted-printable")
-        return
-    message.set_content(text, cte="quoted-printable")
-    if html is not None:
-        message.add_alternative(html, subtype="html", cte="quoted-printable")
 
 
 def _server(secret: bytes, name: str) -> _Server:

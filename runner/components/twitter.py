@@ -49,10 +49,7 @@ async def post(arguments: TwitterPostArguments, context: Context) -> Any:
     )
     answer = object_of(response.body) or {}
     if response.status >= HTTPStatus.MULTIPLE_CHOICES:
-        kinds: dict[int, Kind] = {
-            HTTPStatus.UNAUTHORIZED: Kind.AUTHENTICATION,
-            HTTPStatus.FORBIDDEN: Kind.AUTHORIZATION,
-        }
+        kinds = {401: Kind.AUTHENTICATION, 403: Kind.AUTHORIZATION}
         said = next((answer[key] for key in ("detail", "title") if isinstance(answer.get(key), str)), response.reason)
         for value in credentials.model_dump().values():  # in case X echoes them
             said = said.replace(value, "…")

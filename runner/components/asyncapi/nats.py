@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import attrs
 import nats.errors
-import nats.js.errors
 from cachetools import TTLCache
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.js.errors import NotFoundError, ServiceUnavailableError
 from nats.protocol.parser import Parser
 from typing_extensions import override
 
@@ -77,11 +77,7 @@ class NatsConnection:
         if subject not in self._streams:
             try:
                 self._streams[subject] = await self.client.jetstream().find_stream_name_by_subject(subject)
-            except (
-                nats.js.errors.NotFoundError,
-                nats.js.errors.ServiceUnavailableError,
-                nats.errors.NoRespondersError,
-            ):
+            except (NotFoundError, ServiceUnavailableError, nats.errors.NoRespondersError):
                 self._streams[subject] = ""
         return self._streams[subject]
 

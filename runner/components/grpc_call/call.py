@@ -111,9 +111,9 @@ class EvaluatedGrpcArguments(GrpcArguments):
 @component("grpc")
 async def call(arguments: EvaluatedGrpcArguments, context: Context) -> Any:
     """Call a gRPC method; a stream that it answers with becomes an array."""
-    schemas = context.shared.get(SchemaCache)
+    schemas, service = context.shared.get(SchemaCache), arguments.service
     schema = None if arguments.proto is None else await schemas.compiled(arguments.proto, context)
-    with context.calling(f"grpc://{target_of(arguments.service.host, arguments.service.port)}"):
+    with context.calling(f"grpc://{target_of(service.host, service.port)}"):
         return await _call_authorized(arguments, schema, context)
 
 

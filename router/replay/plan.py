@@ -22,6 +22,11 @@ MAX_TASKS: Final = 1000  # tasks in each list of a preview
 # kinds of tasks whose results are in the journal
 _EFFECTS: Final = frozenset({"call", "emit", "listen", "run", "wait"})
 _EXTENDED: Final = ":extended"
+CONTENT_TYPE: Final = "content-type"
+# header fields that describe the bytes of the original body
+_OF_BODY: Final = frozenset(
+    {"content-encoding", "content-length", "content-md5", "content-digest", "repr-digest", "digest"}
+)
 
 
 @attrs.define(eq=False, repr=False)
@@ -134,13 +139,6 @@ def _at(value: Any, pointer: str) -> Any:
         else:
             return None
     return value
-
-
-CONTENT_TYPE: Final = "content-type"
-# header fields that describe the bytes of the original body
-_OF_BODY: Final = frozenset(
-    {"content-encoding", "content-length", "content-md5", "content-digest", "repr-digest", "digest"}
-)
 
 
 class Plan(NamedTuple):

@@ -30,6 +30,8 @@ from router.replay.journal_keys import (
 )
 from router.storage.model import ExecutionContent, ExecutionRecord, Resumption
 
+MAX_NAMED: Final = 5  # tasks that an error names at most
+
 
 def from_failed_task(original: ExecutionRecord, content: ExecutionContent, revision: int) -> Resumption:
     """Return the journal before the failure, and the scope of idempotency keys: that of the first of chained replays.
@@ -134,9 +136,6 @@ def _led_to(failed: JournalPosition, place: JournalPosition | None, entry: Journ
         return place == failed
     # those of the tasks around it go as well: else it would have only the tries, and the time, that were left of theirs
     return (entry.key.endswith(RETRIES) or is_limit(entry.key)) and is_around(place, failed)
-
-
-MAX_NAMED: Final = 5  # tasks that an error names at most
 
 
 class Cut(NamedTuple):

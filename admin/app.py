@@ -25,8 +25,7 @@ from flowhook.http.listening import listen
 from flowhook.limits import MAX_HEADER_BYTES
 from flowhook.process import kernel
 from flowhook.process.installation import import_late
-from flowhook.process.metrics import expose
-from flowhook.process.process_metrics import process_metrics
+from flowhook.process.metrics import expose, process_metrics
 from flowhook.process.process_state import ProcessState
 from flowhook.process.server_certificates import Certificates, load_certificates
 from flowhook.process.settings import AdminSettings, read_token

@@ -10,13 +10,13 @@ import http
 from collections.abc import Iterable
 from dataclasses import replace
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 import flowhook
 from admin.handlers import BaseHandler
 from flowhook.client import ProcessInfo
 from flowhook.errors import FlowhookError
-from flowhook.process.metrics import expose, negotiated, render
+from flowhook.process.metrics import expose, negotiated
 from flowhook.reporting.reported_metrics import labelled
 from operations import health
 
@@ -115,4 +115,4 @@ def merge_metrics(processes: Iterable[ProcessInfo]) -> bytes:
                     found.append(samples.rstrip(b"\n"))
     texts = [b"# HELP %b\n%b\n%b\n" % (help_, type_, b"\n".join(found)) for help_, type_, found in families.values()]
     expose(registry := CollectorRegistry(), {"flowhook_up": lambda: up})
-    return render(registry) + b"".join(texts)
+    return generate_latest(registry) + b"".join(texts)

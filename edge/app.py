@@ -34,12 +34,12 @@ from flowhook.http.forwarded import TrustedProxies, parse_networks
 from flowhook.http.listening import listen
 from flowhook.process import kernel, logs, metrics
 from flowhook.process.installation import import_late
-from flowhook.process.process_metrics import process_metrics
+from flowhook.process.metrics import process_metrics
 from flowhook.process.process_state import ProcessState
 from flowhook.process.server_certificates import load_certificates
 from flowhook.process.settings import EdgeSettings
 from flowhook.reporting.process_reports import ProcessReporter
-from flowhook.reporting.reachability_reports import ReachabilityReporter
+from flowhook.reporting.reachability import ReachabilityReporter
 from flowhook.sandbox.offload import Offload
 from flowhook.sharing.table import EdgeLimits
 from flowhook.tracing.configuration import configured

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
@@ -15,22 +16,11 @@ from flowhook.process.metric_table import OTHER
 from flowhook.process.metrics import Histogram, expose
 
 MAX_RESPONSES: Final = 100  # combinations of labels of responses; flows choose statuses, so there may be more
+SIZES: Final = tuple(float(1 << exponent) for exponent in range(64))  # upper bounds by which bodies are counted
+FILTERED: Final = ""  # in place of a reason: the filter of the flow dropped it
 UNKNOWN: Final = "_unknown"  # label of the flow of requests for no flow
 # Source: OpenTelemetry, "Semantic conventions for HTTP metrics": other methods are `_OTHER`
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
-
-
-class FlowRefusals:
-    """What is counted of a flow."""
-
-    __slots__ = ("filtered", "rejected")
-
-    def __init__(self) -> None:
-        self.filtered = 0
-        self.rejected: Counter[str] = Counter()  # by reason
-
-    def activity(self) -> int:
-        return self.filtered + self.rejected.total()
 
 
 @attrs.define(eq=False, repr=False)
@@ -49,17 +39,23 @@ class EdgeMetrics:
     unreported: int = 0  # refused requests that could not be reported to the router
     checks: Counter[tuple[str, str, str]] = attrs.field(factory=Counter)  # of credentials: scheme, result and key
     handshakes: Counter[tuple[str, str]] = attrs.field(factory=Counter)  # provider and result
-    flows: Busiest[FlowRefusals] = attrs.field(factory=lambda: Busiest(FlowRefusals))
+    flows: Busiest[Counter[str]] = attrs.field(factory=lambda: Busiest(Counter[str]))  # refusals by reason, or FILTERED
     unknown: Counter[str] = attrs.field(factory=Counter)  # requests for no flow, by reason
     # durations (s) of requests by method, route, status and reason (empty when the request was not refused)
     _responses: dict[tuple[str, str, int, str], Histogram] = attrs.field(init=False, factory=dict)
+    _sizes: list[int] = attrs.field(init=False, factory=lambda: [0] * len(SIZES))  # numbers of bodies
+    _size: int = attrs.field(init=False, default=0)  # of all of them, in bytes
 
-    def answered(self, method: str, route: str, status: int, reason: str, seconds: float) -> None:
-        """Count a response; `route` is a pattern of paths."""
+    def answered(self, method: str, route: str, status: int, reason: str, seconds: float, *, size: int = 0) -> None:
+        """Count a response; `route` is a pattern of paths, `size` that of the body as far as it was received."""
         seen = self._responses.get((method, route, status, reason))
         if seen is None:
             seen = self._new_response(method if method in _METHODS else "_OTHER", route, status, reason)
-        seen.observe(seconds)
+        seen.counts[bisect_left(seen.bounds, seconds)] += 1  # as `observe` does, which costs as much again
+        seen.total += seconds
+        if size:
+            self._sizes[(size - 1).bit_length()] += 1
+            self._size += size
 
     def _new_response(self, method: str, route: str, status: int, reason: str) -> Histogram:
         key = (method, route, status, reason)
@@ -74,11 +70,7 @@ class EdgeMetrics:
 
     def rejected(self, flow_id: str, reason: str, *, filtered: bool) -> None:
         """Count a request that was refused, or dropped by the filter of its flow."""
-        counts = self.flows.of(flow_id)
-        if filtered:
-            counts.filtered += 1
-        else:
-            counts.rejected[reason] += 1
+        self.flows.of(flow_id)[FILTERED if filtered else reason] += 1
 
     def expose(self, registry: CollectorRegistry, gauges: Mapping[str, Callable[[], float]]) -> Callable[[], None]:
         """Add the metrics to a registry; the result removes them again."""
@@ -89,10 +81,13 @@ class EdgeMetrics:
                     ((method, route, str(status or ""), reason), seen)
                     for (method, route, status, reason), seen in self._responses.items()
                 ],
+                "http_server_request_body_size_bytes": lambda: Histogram.grouped(
+                    "http_server_request_body_size_bytes", SIZES, dict(enumerate(self._sizes)), self._size
+                ),
                 "flowhook_accept_duration_seconds": lambda: self.latency,
                 "flowhook_events_rejected_total": lambda: list(self._rejected()),
                 "flowhook_events_filtered_total": lambda: [
-                    ((flow,), counts.filtered) for flow, counts in self.flows.items() if counts.filtered
+                    ((flow,), counts[FILTERED]) for flow, counts in self.flows.items() if counts[FILTERED]
                 ],
                 "flowhook_signature_checks_total": lambda: list(self.checks.items()),
                 "flowhook_handshakes_total": lambda: list(self.handshakes.items()),
@@ -112,7 +107,8 @@ class EdgeMetrics:
     def _rejected(self) -> Iterator[tuple[tuple[str, str], float]]:
         self.flows.rank(time.monotonic())
         for flow, counts in self.flows.items():
-            for reason, number in counts.rejected.items():
-                yield (flow, reason), number
+            for reason, number in counts.items():
+                if reason != FILTERED:
+                    yield (flow, reason), number
         for reason, number in self.unknown.items():
             yield (UNKNOWN, reason), number

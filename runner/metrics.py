@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Sized
 from typing import Final
 
 import attrs
@@ -26,29 +26,13 @@ _RETRY: Final = ":retry"
 _OVER: Final = b'{"over"'
 
 
-class _FlowCounts:
-    """What is counted of a flow."""
+class _Durations(dict[tuple[str, str], Histogram]):
+    """Durations of a flow's calls, by function and status, or of requests to a host, by status and error."""
 
-    __slots__ = ("calls", "retries")
+    retries = 0  # of the flow's tasks and calls
 
-    def __init__(self) -> None:
-        self.retries = 0
-        self.calls: dict[tuple[str, str], Histogram] = {}  # by function and status
-
-    def activity(self) -> int:
-        return self.retries + sum(seen.count for seen in self.calls.values())
-
-
-class _HostCounts:
-    """What is counted of a destination."""
-
-    __slots__ = ("answers",)
-
-    def __init__(self) -> None:
-        self.answers: dict[tuple[str, str], Histogram] = {}  # by status and error
-
-    def activity(self) -> int:
-        return sum(seen.count for seen in self.answers.values())
+    def total(self) -> int:
+        return self.retries + sum(seen.count for seen in self.values())
 
 
 @attrs.define(eq=False, repr=False)
@@ -58,16 +42,16 @@ class RunnerMetrics:
     attempts: Counter[str] = attrs.field(init=False, factory=Counter)  # that ended, by outcome
     executions: Sized = attrs.field(init=False, default=())  # those that are worked on
     kills: int = attrs.field(init=False, default=0)  # processes that were killed because of an expression or a call
-    _flows: Busiest[_FlowCounts] = attrs.field(init=False, factory=lambda: Busiest(_FlowCounts))
+    _flows: Busiest[_Durations] = attrs.field(init=False, factory=lambda: Busiest(_Durations))
     _room: int = attrs.field(init=False, default=MAX_CALLS)  # histograms of calls that there may still be
-    _hosts: Busiest[_HostCounts] = attrs.field(init=False, factory=lambda: Busiest(_HostCounts, MAX_HOSTS))
+    _hosts: Busiest[_Durations] = attrs.field(init=False, factory=lambda: Busiest(_Durations, MAX_HOSTS))
 
     def called(self, flow_id: str, function: str, status: str, seconds: float) -> None:
         """Count a call of a function by a flow, which took so long."""
-        calls = self._flows.of(flow_id).calls
+        calls = self._flows.of(flow_id)
         seen = calls.get((function, status))
         if seen is None:
-            calls = calls if self._room > 0 else self._flows.others.calls
+            calls = calls if self._room > 0 else self._flows.others
             key = (function, status) if len(calls) < MAX_KINDS else (OTHER, status)
             self._room -= key not in calls
             seen = calls.setdefault(key, Histogram("flowhook_task_duration_seconds"))
@@ -85,7 +69,7 @@ class RunnerMetrics:
         Senders may choose hosts: what is no name is counted with the others, or the metrics would not be accepted.
         """
         is_name = len(host) <= MAX_HOST and host.isascii() and host.isprintable()
-        answers = (self._hosts.of(host) if is_name else self._hosts.others).answers
+        answers = self._hosts.of(host) if is_name else self._hosts.others
         seen = answers.get((status, error))
         if seen is None:
             key = (status, error) if len(answers) < MAX_ANSWERS else ("", OTHER)
@@ -98,28 +82,19 @@ class RunnerMetrics:
             {
                 "flowhook_attempts_total": lambda: [((outcome,), number) for outcome, number in self.attempts.items()],
                 "flowhook_attempts_running": lambda: len(self.executions),
-                "flowhook_task_duration_seconds": lambda: list(self._calls()),
+                "flowhook_task_duration_seconds": lambda: self._read(self._flows),
                 "flowhook_task_retries_total": lambda: [
                     ((flow,), counts.retries) for flow, counts in self._flows.items() if counts.retries
                 ],
-                "http_client_request_duration_seconds": lambda: list(self._requests()),
+                "http_client_request_duration_seconds": lambda: self._read(self._hosts),
                 "flowhook_evaluation_kills_total": lambda: self.kills,
             },
         )
 
-    def _calls(self) -> Iterator[tuple[tuple[str, str, str], Value]]:
-        self._flows.rank(time.monotonic())
-        found = list(self._flows.items())
-        self._room = MAX_CALLS - sum(len(counts.calls) for _, counts in found)
-        for flow, counts in found:
-            for (function, status), seen in counts.calls.items():
-                yield (flow, function, status), seen
-
-    def _requests(self) -> Iterator[tuple[tuple[str, str, str], Value]]:
-        self._hosts.rank(time.monotonic())
-        for host, counts in self._hosts.items():
-            for (status, error), seen in counts.answers.items():
-                yield (host, status, error), seen
+    def _read(self, durations: Busiest[_Durations]) -> list[tuple[tuple[str, str, str], Value]]:
+        durations.rank(time.monotonic())
+        self._room = MAX_CALLS - sum(len(calls) for _, calls in self._flows.items())
+        return [((key, *labels), seen) for key, found in durations.items() for labels, seen in found.items()]
 
 
 METRICS: Final = RunnerMetrics()  # of this process

@@ -91,6 +91,7 @@ class IncomingRequest(HTTPMessageDelegate):
     _began = 0.0
     complete = False  # whether the whole body was received
     _whole = b""  # a body that was received as one piece, as small ones are
+    _received = 0  # bytes of another one
     _limit = INLINE_BYTES  # bytes in `content` above which the sender has to wait
     _room: asyncio.Future[None] | None = None  # what the connection waits for before it delivers more
     _arrived: asyncio.Future[None] | None = None  # what the handler waits for
@@ -206,6 +207,7 @@ class IncomingRequest(HTTPMessageDelegate):
             self._whole = chunk
             return None
         self.content += chunk
+        self._received += len(chunk)
         if self._limit:
             try:
                 self._charge(len(chunk))
@@ -244,7 +246,8 @@ class IncomingRequest(HTTPMessageDelegate):
 
     def _respond(self, response: Response, method: str) -> None:
         seconds = time.monotonic() - self._began
-        self._application.metrics.answered(method, self.route, response.status, response.reason, seconds)
+        size = len(self._whole) or self._received
+        self._application.metrics.answered(method, self.route, response.status, response.reason, seconds, size=size)
         if response.reason:
             response = self._application.types.of(response)
         if not self._gone:

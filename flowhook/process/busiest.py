@@ -11,6 +11,8 @@ import heapq
 from collections.abc import Callable, Iterator
 from typing import Final, Generic, Protocol, TypeVar
 
+import attrs
+
 from flowhook.process.metric_table import MAX_FLOWS, OTHER
 
 MAX_CANDIDATES: Final = 4096  # keys without a place that are noted between two rankings
@@ -20,26 +22,24 @@ RANK_SECONDS: Final = 30.0  # between two rankings
 class Countable(Protocol):
     """What is counted of a key."""
 
-    def activity(self) -> int:
+    def total(self) -> int:
         """Return how much was counted, in numbers that only grow."""
 
 
 C = TypeVar("C", bound=Countable)
 
 
+@attrs.define(eq=False, repr=False)
 class Busiest(Generic[C]):
     """Counts by key, such as a flow's ID; `others` are those of all keys without a place."""
 
-    __slots__ = ("_before", "_candidates", "_make", "_places", "_ranked", "_size", "others")
-
-    def __init__(self, make: Callable[[], C], size: int = MAX_FLOWS) -> None:
-        self._make = make
-        self._size = size
-        self.others = make()
-        self._places: dict[str, C] = {}
-        self._before: dict[str, int] = {}  # activity of those with a place at the latest ranking
-        self._candidates: dict[str, int] = {}
-        self._ranked = 0.0
+    _make: Callable[[], C]
+    _size: int = MAX_FLOWS
+    others: C = attrs.field(init=False, default=attrs.Factory(lambda self: self._make(), takes_self=True))
+    _places: dict[str, C] = attrs.field(init=False, factory=dict)
+    _before: dict[str, int] = attrs.field(init=False, factory=dict)  # totals of those at the latest ranking
+    _candidates: dict[str, int] = attrs.field(init=False, factory=dict)
+    _ranked: float = attrs.field(init=False, default=0.0)
 
     def __contains__(self, key: str) -> bool:
         return key in self._places
@@ -48,13 +48,11 @@ class Busiest(Generic[C]):
         """Return the keys with a place."""
         return iter(list(self._places))
 
-    def of(self, key: str) -> C:
-        """Return the counts of a key, or of the others, in constant time."""
+    def of(self, key: str, weight: int = 1) -> C:
+        """Return the counts of a key, which did so much, or of the others, in constant time."""
         counts = self._places.get(key)
-        return self.note(key) if counts is None else counts
-
-    def note(self, key: str, weight: int = 1) -> C:
-        """Return the counts of a key without a place, which did so much; give it one if any is free."""
+        if counts is not None:
+            return counts
         if len(self._places) < self._size:
             return self._places.setdefault(key, self._make())
         if key in self._candidates or len(self._candidates) < MAX_CANDIDATES:
@@ -64,7 +62,7 @@ class Busiest(Generic[C]):
     def items(self) -> Iterator[tuple[str, C]]:
         """Return the counts by key, and at last those of the others if there are any."""
         yield from list(self._places.items())
-        if self.others.activity():
+        if self.others.total():
             yield OTHER, self.others
 
     def forget(self, key: str) -> None:
@@ -77,7 +75,7 @@ class Busiest(Generic[C]):
         if now - self._ranked < RANK_SECONDS:
             return
         self._ranked = now
-        done = {key: counts.activity() - self._before.get(key, 0) for key, counts in self._places.items()}
+        done = {key: counts.total() - self._before.get(key, 0) for key, counts in self._places.items()}
         least = iter(heapq.nsmallest(len(self._candidates), done.items(), key=lambda each: each[1]))
         for key, weight in heapq.nlargest(self._size, self._candidates.items(), key=lambda each: each[1]):
             replaced = next(least, None)
@@ -86,4 +84,4 @@ class Busiest(Generic[C]):
             del self._places[replaced[0]]
             self._places[key] = self._make()
         self._candidates.clear()
-        self._before = {key: counts.activity() for key, counts in self._places.items()}
+        self._before = {key: counts.total() for key, counts in self._places.items()}

@@ -7,13 +7,16 @@ copies, which takes milliseconds. A counter of `prometheus_client` would cost 0.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import platform
 import re
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final
 
 import attrs
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
@@ -21,10 +24,15 @@ from prometheus_client.core import Metric as MetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+import flowhook
+from flowhook.process import server_certificates
 from flowhook.process.metric_table import COUNTER, METRICS, Metric
+from flowhook.process.process_state import ProcessState
+from flowhook.process.ticks import until_tick
 
 TEXT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+LAG_SECONDS: Final = 2.0  # between two looks at how late the event loop is
 RENDERED_SHARE: Final = 10  # a text is used again for so many times the CPU time that it took to render it
 MAX_ACCEPTED: Final = 32  # types of an `Accept` header that are looked at
 _QUALITY: Final = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
@@ -72,6 +80,16 @@ class Histogram:
         copied = object.__new__(Histogram)
         copied.bounds, copied.counts, copied.total = self.bounds, self.counts.copy(), self.total
         return copied
+
+    @classmethod
+    def grouped(cls, metric: str, bounds: Sequence[float], numbers: Mapping[int, int], total: float) -> Histogram:
+        """Return one of numbers by the position of their upper bound in `bounds`, which include those of the metric."""
+        made = cls(metric)
+        for bucket, number in numbers.items():
+            place = bisect_left(made.bounds, bounds[bucket]) if bucket < len(bounds) else -1
+            made.counts[place] += number
+        made.total = total
+        return made
 
 
 Value = float | Histogram
@@ -123,21 +141,6 @@ def expose(metrics: CollectorRegistry, readings: Mapping[str, Callable[[], Readi
     return functools.partial(metrics.unregister, collector)
 
 
-def render(metrics: CollectorRegistry) -> bytes:
-    """Return all metrics of a registry in the text format of Prometheus."""
-    return generate_latest(metrics)
-
-
-class _Collected(Collector):
-    """What registries exposed at a moment."""
-
-    def __init__(self, registries: Iterable[CollectorRegistry]) -> None:
-        self._families = [family for metrics in registries for family in metrics.collect()]
-
-    def collect(self) -> Iterable[MetricFamily]:
-        return self._families
-
-
 @attrs.define(eq=False, repr=False)
 class ExposedMetrics:
     """The metrics of a process as text: rendered on a thread, for a tenth of the time at most, however many ask."""
@@ -154,14 +157,16 @@ class ExposedMetrics:
         return await asyncio.shield(self._rendering)
 
     async def _render(self) -> bytes:
-        text, seconds = await asyncio.to_thread(_rendered, _Collected(self.registries))
+        families = [family for metrics in self.registries for family in metrics.collect()]
+        text, seconds = await asyncio.to_thread(_rendered, families)
         self._due = asyncio.get_running_loop().time() + RENDERED_SHARE * seconds
         return text
 
 
-def _rendered(collected: Collector) -> tuple[bytes, float]:
+def _rendered(families: Iterable[MetricFamily]) -> tuple[bytes, float]:
     """Return a text and the CPU time (s) that it took."""
     began = time.thread_time()
+    collected: Any = SimpleNamespace(collect=lambda: families)  # a registry, as far as a text is made of one
     return generate_latest(collected), time.thread_time() - began
 
 
@@ -199,3 +204,36 @@ def negotiated(accept: str, text: bytes) -> tuple[str, bytes]:
     if quality["application/openmetrics-text"] > quality["text/plain"]:
         return OPENMETRICS_TYPE, in_openmetrics(text)
     return TEXT_TYPE, text
+
+
+@contextlib.asynccontextmanager
+async def process_metrics(
+    process_state: ProcessState, metrics: CollectorRegistry | None = None
+) -> AsyncIterator[ExposedMetrics]:
+    """Let a process expose what is in a registry, by default its own, and these metrics, within the context."""
+    exposed = ExposedMetrics([metrics or registry(), own := CollectorRegistry()])
+    process_state.metrics = exposed.text
+    lag = Histogram("flowhook_event_loop_lag_seconds")
+    readings: dict[str, Callable[[], Reading]] = {
+        "flowhook_build_info": lambda: [((flowhook.__version__, platform.python_version()), 1)],
+        "flowhook_event_loop_lag_seconds": lambda: lag,
+        "flowhook_clock_skew_seconds": lambda: (
+            [] if process_state.clock_skew is None else [((), process_state.clock_skew)]
+        ),
+        "flowhook_certificate_expiry_timestamp_seconds": server_certificates.expiries,
+    }
+    expose(own, {name: read for name, read in readings.items() if process_state.role in METRICS[name].roles})
+    measuring = asyncio.create_task(_measure(lag), name="measure the lag of the event loop")
+    try:
+        yield exposed
+    finally:
+        measuring.cancel()
+
+
+async def _measure(lag: Histogram) -> None:
+    now = asyncio.get_running_loop().time
+    while True:
+        seconds = until_tick(LAG_SECONDS)
+        due = now() + seconds
+        await asyncio.sleep(seconds)
+        lag.observe(now() - due)

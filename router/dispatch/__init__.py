@@ -10,7 +10,8 @@ done by parts above is a value of `effects`, which the loop of `shard_runtime` p
 - `assignment`: assigns ready executions to runners. `event_delivery`: an event's way to the executions that listen.
 - `transitions`: state transitions of executions: stored first, then published.
 - `receivers`: ways to pass an event or an end to an execution that waits for it.
-- `parts`: what all of these use, from `runners`, `observers`, `flow_statistics` and `state_writer`.
+- `parts`: what all of these use, from `runners`, `observers`, `metrics`, `flow_statistics` and
+  `state_writer`.
 
 Invariant: the core changes first and synchronously, so that nothing is assigned twice; nobody outside is notified
 before the change is durable.

@@ -240,8 +240,7 @@ class AssignmentDispatcher:
         if self._parts.shard.queues.ready:
             self._parts.effects.add(ASSIGN_READY)
         self._parts.attempt_log.add(item.seq for item in granted)
+        self._parts.metrics.granted += len(granted)
         first = ((item.seq, item.queue.flow_id) for item in granted if self._parts.shard.is_first(item))
-        waits = self._parts.metrics.assigned(first, len(granted))
-        for flow_id, seconds in waits:
-            self._parts.statistics.assigned(flow_id, seconds)
+        self._parts.statistics.assigned(first, self._parts.clock())
         self._parts.watchers.changed(item.seq for item in granted)

@@ -7,15 +7,16 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import attrs
+from prometheus_client import CollectorRegistry
 
 from flowhook.limits import MIB
 from flowhook.sharing.table import RouterLimits
 from router.dispatch.effects import EffectQueue
 from router.dispatch.flow_statistics import FlowStatisticsCounter
+from router.dispatch.metrics import RouterMetrics
 from router.dispatch.observers import AwaitedEvents, EndReader, ExecutionRecords, ExecutionWatchers, ReplyWaiters
 from router.dispatch.runners import AttachedRunners
 from router.dispatch.state_writer import AttemptLog, LifecycleOutbox, RetryingWriter
-from router.metrics import RouterMetrics
 from router.scheduling.outages import Outages
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import EventBuffer, Subscriptions
@@ -84,7 +85,7 @@ class ShardParts:
     shard: Shard
     state: ShardState
     log: EventLog
-    metrics: RouterMetrics
+    registry: CollectorRegistry  # of metrics
     clock: Callable[[], float]  # monotonic, in seconds
     now_ms: Callable[[], int]  # Unix time
     limits: RouterLimits
@@ -101,6 +102,7 @@ class ShardParts:
     waiters: ReplyWaiters = attrs.field(init=False)
     watchers: ExecutionWatchers = attrs.field(init=False)
     statistics: FlowStatisticsCounter = attrs.field(init=False)
+    metrics: RouterMetrics = attrs.field(init=False)
     runners: AttachedRunners = attrs.field(init=False)
     outages: Outages = attrs.field(init=False)
 
@@ -118,6 +120,7 @@ class ShardParts:
         self.waiters = ReplyWaiters(self.limits)
         self.watchers = ExecutionWatchers(self.executions.read_whole, self.limits.execution_watches)
         self.statistics = FlowStatisticsCounter(self.now_ms())
+        self.metrics = RouterMetrics(self.registry, self.statistics)
         self.runners = AttachedRunners(
             shard=self.shard, outbox=self.outbox, writer=self.writer, metrics=self.metrics, clock=self.clock
         )

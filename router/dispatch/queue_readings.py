@@ -29,12 +29,13 @@ class QueueReadings:
 
     def depths(self) -> list[tuple[tuple[str, str], float]]:
         """Return executions by flow and state."""
-        self._parts.metrics.flows.rank(self._parts.clock())
+        shard, busiest, self._ages = self._parts.shard, self._parts.statistics.busiest, []
+        self._parts.statistics.fold()
+        busiest.rank(self._parts.clock())
         self._scan()
-        shard, self._ages = self._parts.shard, []
         found: list[tuple[tuple[str, str], float]] = []
         others = shard.load()
-        for flow_id in self._parts.metrics.flows:
+        for flow_id in busiest:
             depth = shard.queues.load(flow_id)
             others = others.without(depth)
             found += [((flow_id, state), number) for state, number in depth.by_state()]
@@ -50,17 +51,17 @@ class QueueReadings:
         return self._ages
 
     def _age(self, seq: int | None) -> float:
-        accepted = None if seq is None else self._parts.metrics.times.of(seq)
+        accepted = None if seq is None else self._parts.statistics.times.of(seq)
         return 0.0 if accepted is None else max(0.0, self._parts.clock() - accepted)
 
     def _scan(self) -> None:
-        flows = self._parts.metrics.flows
+        busiest = self._parts.statistics.busiest
         found = self._parts.shard.queues.some_flows(self._scanned, SCANNED)
         for flow_id in found:
-            depth = None if flow_id in flows else self._parts.shard.queues.load(flow_id)
+            depth = None if flow_id in busiest else self._parts.shard.queues.load(flow_id)
             if depth is not None and depth.total:
-                flows.note(flow_id, depth.total)
-                if depth.due is not None and flow_id not in flows:
+                busiest.of(flow_id, depth.total)
+                if depth.due is not None and flow_id not in busiest:
                     self._oldest = depth.due if self._oldest is None else min(self._oldest, depth.due)
         self._scanned += len(found)
         if len(found) < SCANNED:

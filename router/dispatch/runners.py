@@ -11,8 +11,8 @@ import attrs
 
 from flowhook.attach.messages import Assignment, DestinationUpdate, EventDelivery
 from flowhook.errors import FlowhookError
+from router.dispatch.metrics import RouterMetrics
 from router.dispatch.state_writer import LifecycleOutbox, RetryingWriter
-from router.metrics import RouterMetrics
 from router.scheduling.leases import Lease
 from router.scheduling.shard import Shard
 

@@ -91,7 +91,7 @@ class ShardRuntime:
         while rows := await self.parts.state.unfinished(after_seq=after):
             for row in rows:
                 flows[row.flow_id] = row.flow_revision
-                self.parts.metrics.times.add(row.seq, now - max(0, now_ms - row.receive_time_ms) / 1000)
+                self.statistics.times.add(row.seq, now - max(0, now_ms - row.receive_time_ms) / 1000)
                 loss = self._recover(row)
                 if loss is not None:
                     self._exhausted.append(loss)
@@ -202,12 +202,10 @@ class ShardRuntime:
         """Let the remaining executions of a deleted flow finish under its last limits."""
         self.parts.shard.queues.retire(flow_id)
         self.statistics.forget(flow_id)
-        self.parts.metrics.flows.forget(flow_id)
         self.wake()
 
     def _on_logged(self, events: Sequence[stored.LoggedEvent]) -> None:
         now_ms = self.parts.now_ms()
-        self.parts.metrics.times.add(events[0][0], self.parts.clock())
         for seq, event in events:
             soon = self.parts.shard.accept(
                 seq, event.flow_id, event.order_key, event.shaping, root=event.replay_root, now_ms=now_ms
@@ -217,7 +215,7 @@ class ShardRuntime:
         self.wake()
         if self.parts.shard.groups:
             self._wake_timer.arm()
-        self.statistics.accepted(events, now_ms)
+        self.statistics.accepted(events, now_ms, self.parts.clock())
         if self.parts.awaited.flows:
             self.parts.awaited.accepted(events)
         self.watchers.changed(logged.seq for logged in events)

@@ -114,8 +114,7 @@ class TransitionWriter:
             flow_id = self._parts.shard.ended(end.seq, completed=completed, held=held.get(end.seq))
             ended.append((end.seq, flow_id, end.status))
         self._parts.waiters.answer(ends)
-        for (_, flow_id, status), seconds in zip(ended, self._parts.metrics.ended(ended), strict=True):
-            self._parts.statistics.ended(flow_id, status, now_ms, seconds)
+        self._parts.statistics.ended(ended, now_ms, self._parts.clock())
         if self._completions.is_needed:
             self._completions.publish(ends)
         for reader in self._parts.end_readers:
@@ -182,11 +181,16 @@ class TransitionWriter:
         """Fault an execution that can't be assigned to any runner, as a task of the shard runtime."""
         self._parts.shard.runners.return_credit(lease.runner.id)
         if self._parts.shard.end(lease.token) is not None:
-            log.error("an execution can't be run", seq=lease.seq, cause=why)
             self._parts.attempt_log.drop(lease.seq)
             error = runtime_error(f"it can't be run: {why}")
             end = stored.Ended(lease.seq, Status.FAULTED, self._parts.now_ms(), lease.attempt, error=error)
-            self._parts.writer.spawn(self.apply(TransitionBatch(ends=[end])))
+            self._parts.writer.spawn(self._fault(end, lease.queue.flow_id, why))
+
+    async def _fault(self, end: stored.Ended, flow_id: str, why: str) -> None:
+        await self.apply(TransitionBatch(ends=[end]))
+        records = await self._parts.writer.call_with_retry(lambda: self._parts.state.records([end.seq]))
+        for record in records.values():
+            log.error("an execution can't be run", flow=flow_id, execution=record.id, cause=why)
 
     def publish_replies(self, changes: Sequence[stored.StateChange]) -> None:
         """Notify callers that wait for the replies among `changes`, which must be durable."""

@@ -56,6 +56,7 @@ class Intake:
     message: envelope_pb2.Event  # the event as it came; missing fields are filled in
     rejection_id: str = ""  # ID of the rejection after which an operator accepted it; empty: it was not refused before
     alone: bool = False  # its caller waits for its reply: it is in no batch
+    has_head: bool = False  # whether an edge has parsed it
     # what is appended to the log, once the event is admitted; None: before, and for callbacks
     event: NewEvent | None = None
     error: FlowhookError | None = None  # why it is not stored
@@ -81,7 +82,7 @@ class Intake:
         """Record that the event is stored, or that the event of that ID was stored before."""
         self.error = None
         self.seq = seq
-        self.execution_id = duplicate_of or self.message.id
+        self.execution_id = duplicate_of or (self.message.id if self.event is None else self.event.event_id)
         self.duplicate = bool(duplicate_of)
 
 
@@ -112,7 +113,8 @@ class EventIntake:
         callbacks: list[Intake] = []
         for intake in intakes:
             message = intake.message
-            if not (message.head and message.id):  # an edge sets both
+            intake.has_head = bool(message.head)
+            if not (intake.has_head and message.id):  # an edge sets both
                 fill_defaults(message, now_ms)
             (callbacks if message.callback else starts).append(intake)
         if callbacks:
@@ -123,10 +125,10 @@ class EventIntake:
             await self._start(starts)
         metrics = self._runtime.parts.metrics
         for intake in intakes:
-            flow_id = intake.message.flow_id
-            if intake.error is None:
-                metrics.received(flow_id, now_ms / 1000, duplicate=intake.duplicate)
-            else:
+            if intake.duplicate:
+                metrics.repeated(intake.message.flow_id)
+            elif intake.error is not None:
+                flow_id = intake.message.flow_id
                 # whoever may ingest can name any flow
                 metrics.rejected(flow_id if self._admission.known(flow_id) else None, intake.error.reason)
 
@@ -157,17 +159,15 @@ class EventIntake:
 
     async def _admit(self, intake: Intake) -> None:
         """Check an event and count it as being stored, until `_release`; or set its error."""
+        flow_id = intake.message.flow_id
         try:
-            entry = await self._flow(intake.message)
+            check_flow_permitted(flow_id)
+            entry = self._admission.known(flow_id) or await self._admission.flow(flow_id)
             intake.event = await self._checked(intake, entry)
         except FlowhookError as error:
             intake.error = error
         except Exception as error:  # noqa: BLE001 - it must not affect the others of the batch
             intake.error = error_mapping.internal_error("IngestService.IngestEvents", error)
-
-    async def _flow(self, message: envelope_pb2.Event) -> FlowEntry:
-        check_flow_permitted(message.flow_id)
-        return self._admission.known(message.flow_id) or await self._admission.flow(message.flow_id)
 
     async def _checked(self, intake: Intake, entry: FlowEntry) -> NewEvent:
         message = intake.message
@@ -175,10 +175,10 @@ class EventIntake:
         attributes = pop_attributes(message) if entry.keys.search else ()
         is_shaped = bool(entry.keys.shaping)
         shaping = pop_shaping(message) if is_shaped else None
-        payload = validate_and_serialize(message, intake.rejection_id)
+        payload = validate_and_serialize(message, entry.slot, intake.rejection_id)
         # fast path for the most common events: an edge parsed them, and knows the flow's current revision
         if (
-            message.head
+            intake.has_head
             and message.flow_revision == entry.revision
             and message.HasField("order_key")
             and (shaping is not None or not is_shaped)
@@ -203,6 +203,7 @@ class EventIntake:
         received_ms = convert.milliseconds(message.receive_time)
         if message.HasField("principal"):
             self._matches.note(entry.id, message.principal.secret, received_ms)
+        dedupe_key = message.dedupe_key
         # by the router's clock, whatever that of the edge shows; a request that is accepted after it was refused counts
         # as of its own time
         at_ms = received_ms if intake.rejection_id else self._runtime.parts.now_ms()
@@ -212,8 +213,8 @@ class EventIntake:
             entry.revision,
             received_ms,
             payload,
-            message.dedupe_key,
-            at_ms + int(entry.dedupe_seconds * 1000) if message.dedupe_key else 0,
+            dedupe_key,
+            at_ms + int(entry.dedupe_seconds * 1000) if dedupe_key else 0,
             order_key=order_key,
             body=message.body_blob.id if message.HasField("body_blob") else "",
             attributes=attributes,
@@ -270,10 +271,14 @@ class EventIntake:
     async def _call_back(self, intake: Intake) -> None:
         message = intake.message
         try:
-            earlier = await self._publish(intake, await self._flow(message))
+            check_flow_permitted(message.flow_id)
+            entry = self._admission.known(message.flow_id) or await self._admission.flow(message.flow_id)
+            earlier = await self._publish(intake, entry)
             if message.HasField("principal"):
                 self._matches.note(message.flow_id, message.principal.secret, self._runtime.parts.now_ms())
             intake.stored(0, earlier)
+            if not earlier:
+                self._runtime.statistics.called_back(message.flow_id, self._runtime.parts.now_ms())
         except FlowhookError as error:
             intake.error = error
         except Exception as error:  # noqa: BLE001 - it must not affect the others of the batch
@@ -296,7 +301,7 @@ class EventIntake:
         callback = entry.callbacks.get(message.callback)
         if callback is None or (callback.only_one_time and not message.callback_token):
             raise NotFoundError("the flow does not declare this callback", reason="CALLBACK_NOT_FOUND")
-        validate_and_serialize(message, intake.rejection_id)
+        validate_and_serialize(message, entry.slot, intake.rejection_id)
         if message.HasField("body_blob"):
             raise InvalidError("a callback's event must carry its body inline", reason="BODY_BLOB_INVALID")
         token, execution_id = message.callback_token, ""
@@ -399,8 +404,12 @@ def has_unparsed_body(message: envelope_pb2.Event) -> bool:
     return bool(message.body) or message.method not in BODYLESS_METHODS
 
 
-def validate_and_serialize(message: envelope_pb2.Event, rejection_id: str = "") -> bytes:
-    if ids.slot_of_event(message.id) != ids.slot_of(message.flow_id):
+def validate_and_serialize(message: envelope_pb2.Event, slot: int, rejection_id: str = "") -> bytes:
+    """Check an event of a flow that has a slot, see `ids.slot_of`, and return it as it is stored.
+
+    Each field is read once: protobuf makes a new value of it each time, in 50 to 100 ns.
+    """
+    if ids.slot_of_event(message.id) != slot:
         raise InvalidError(
             "the event's ID was generated for another flow; leave it empty, and the router generates one",
             reason="EVENT_ID_INVALID",
@@ -413,10 +422,10 @@ def validate_and_serialize(message: envelope_pb2.Event, rejection_id: str = "") 
         message.rejection_id = rejection_id
     if message.callback_token and not message.callback:
         raise InvalidError("`callback_token` requires `callback`", reason="CALLBACK_NOT_NAMED")
-    payload = message.SerializeToString()
-    if len(message.body) > limits.MAX_BODY_BYTES:
+    payload, size, dedupe_key = message.SerializeToString(), len(message.body), message.dedupe_key
+    if size > limits.MAX_BODY_BYTES:
         raise InvalidError(f"the body must have at most {limits.MAX_BODY_BYTES} bytes", reason="BODY_TOO_LARGE")
-    envelope = len(payload) - len(message.body)
+    envelope = len(payload) - size
     if message.HasField("body_blob"):
         _check_blob(message)
         envelope -= min(envelope, limits.MAX_FORM_BYTES + limits.MAX_PARTS_BYTES)
@@ -425,7 +434,7 @@ def validate_and_serialize(message: envelope_pb2.Event, rejection_id: str = "") 
             f"the event without its body must have at most {MAX_ENVELOPE_BYTES} serialized bytes",
             reason="EVENT_TOO_LARGE",
         )
-    if message.dedupe_key and len(message.dedupe_key.encode()) > limits.MAX_DEDUPE_KEY_BYTES:
+    if dedupe_key and len(dedupe_key.encode()) > limits.MAX_DEDUPE_KEY_BYTES:
         raise InvalidError(
             f"the dedupe key has more than {limits.MAX_DEDUPE_KEY_BYTES} bytes", reason="DEDUPE_KEY_INVALID"
         )

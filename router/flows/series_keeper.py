@@ -7,8 +7,8 @@ is counted again from the executions; only how long these took is missing.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from functools import reduce
 from math import inf
 from time import monotonic
 from typing import Final
@@ -22,9 +22,9 @@ from flowhook.process import logs
 from flowhook.process.metric_table import OTHER
 from flowhook.retrying import RETRY_SECONDS
 from router.dispatch import flow_statistics
-from router.dispatch.flow_statistics import STEP, Counts
+from router.dispatch.flow_statistics import STEP
 from router.dispatch.shard_runtime import ShardRuntime
-from router.storage.series import ALL, LEVELS, NOTHING, Counted, SeriesLog, SeriesMark, merged, quantile
+from router.storage.series import ALL, LEVELS, Counted, SeriesLog, SeriesMark, quantile
 
 # executions that are read after a start, newest first, for what was counted and not stored before it
 MAX_MISSING: Final = 100_000
@@ -49,7 +49,9 @@ class SeriesKeeper:
     _mark: SeriesMark = attrs.field(init=False, default=SeriesMark())
     _stores: int = attrs.field(init=False, default=0)  # how often `store` began
     _levels_lock: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)  # held while `_levels_read` is renewed
-    _levels_read: tuple[float, dict[str, Counted]] = attrs.field(init=False, factory=lambda: (-inf, {}))
+    _levels_read: tuple[float, defaultdict[str, Counted]] = attrs.field(
+        init=False, factory=lambda: (-inf, defaultdict(Counted))
+    )
     # measured once a minute, as that looks at many files, not for those who read the overview
     _storage_bytes: int = attrs.field(init=False, default=0)
     _aged: int = attrs.field(init=False, default=0)  # when old rows were looked for, in steps of the second level
@@ -93,7 +95,7 @@ class SeriesKeeper:
         started_ms, mark = statistics.since_ms, await self._series.mark()
         hour_ms = started_ms - flow_statistics.MINUTES * MINUTE_MS
         since_ms = min(mark.end_time_ms, started_ms) or hour_ms
-        missing: dict[tuple[str, int], Counts] = {}
+        missing = defaultdict[tuple[str, int], Counted](Counted)
         complete_ms = started_ms
         try:
             recent = await self._runtime.parts.state.recent_activity(
@@ -110,14 +112,13 @@ class SeriesKeeper:
         else:
             complete_ms = hour_ms if mark.end_time_ms and recent.since_ms == since_ms else recent.since_ms
             for place, (flow_id, minute, status, number) in enumerate(recent.counts):
-                for key in ((flow_id, minute), (ALL, minute)):
-                    missing.setdefault(key, Counts()).add(status, number)
+                name = "accepted" if status is None else status.value
+                for counted in (missing[flow_id, minute], missing[ALL, minute]):
+                    setattr(counted, name, getattr(counted, name) + number)
                 if place % STEP == 0:
                     await asyncio.sleep(0)
         async with self._lock:
-            await self._save(
-                {key: counts.counted() for key, counts in missing.items()}, SeriesMark(until_seq, started_ms)
-            )
+            await self._save(missing, SeriesMark(until_seq, started_ms))
             self._is_restored = True
             for place, (flow_id, minute, counted) in enumerate(await self._series.since(hour_ms // MINUTE_MS + 1)):
                 if place % STEP == 0:
@@ -141,16 +142,16 @@ class SeriesKeeper:
             if over is None and not (whole.pending or whole.retrying or whole.incidents):
                 return  # an idle router stores nothing
             minute = self._now_ms() // MINUTE_MS - 1 if over is None else over.minute
-            counted = {(flow_id, minute): each for flow_id, each in levels.items()}
+            counted = defaultdict(Counted, {(flow_id, minute): each for flow_id, each in levels.items()})
             while over is not None:
-                for number, (flow_id, counts) in enumerate([*over.flows.items()]):
-                    key = (flow_id, over.minute)
-                    counted[key] = merged(counted.get(key, NOTHING), counts.counted())
+                for number, (flow_id, each) in enumerate([*over.flows.items()]):
+                    counted[flow_id, over.minute].add(each)
                     if number % STEP == 0:
                         await asyncio.sleep(0)
                 await self._save(counted, over.mark)
                 await statistics.remember(over)
-                counted, over = {}, statistics.take(self._now_ms(), unfinished=unfinished)
+                counted.clear()
+                over = statistics.take(self._now_ms(), unfinished=unfinished)
             if counted:
                 await self._save(counted, self._mark)
 
@@ -162,29 +163,29 @@ class SeriesKeeper:
         """Return what is pending and waits for another try now, of a flow."""
         parts = self._runtime.parts
         load = parts.shard.queues.load(flow_id)
-        accepted = None if load.next is None else parts.metrics.times.of(load.next)
+        accepted = None if load.next is None else parts.statistics.times.of(load.next)
         age_ms = 0 if accepted is None else max(int((parts.clock() - accepted) * 1000), 0)
         return Counted(pending=load.pending, retrying=load.retrying, oldest_ms=age_ms)
 
-    async def _levels(self) -> dict[str, Counted]:
+    async def _levels(self) -> defaultdict[str, Counted]:
         """Return the levels of each flow with series of its own that has any, of all others together, and of all."""
-        found: dict[str, Counted] = {}
+        found = defaultdict[str, Counted](Counted)
         parts, own = self._runtime.parts, await self._series.own()
-        start, room, whole = 0, self._series.max_flows - len(own), NOTHING
+        start, room, whole = 0, self._series.max_flows - len(own), found[ALL]
         while flows := parts.shard.queues.some_flows(start, SCANNED):
             start += len(flows)
             for flow_id in flows:
                 level = self._level(flow_id)
-                whole = _together(whole, level)
+                _join(whole, level)
                 if not (level.pending or level.retrying):
                     continue
                 if flow_id in own or room > 0:
                     room -= flow_id not in own
                     found[flow_id] = level
                 else:
-                    found[OTHER] = _together(found.get(OTHER, NOTHING), level)
+                    _join(found[OTHER], level)
             await asyncio.sleep(0)
-        found[ALL] = whole._replace(incidents=len(parts.outages.incidents()), storage_bytes=self._storage_bytes)
+        whole.incidents, whole.storage_bytes = len(parts.outages.incidents()), self._storage_bytes
         return found
 
     async def age(self) -> None:
@@ -214,35 +215,34 @@ class SeriesKeeper:
             if stores == self._stores and not self._lock.locked():
                 break
         for minute, counted in [*self._runtime.statistics.unstored(flow_id), (now_minute, now)]:
-            at = minute - minute % step
-            found[at] = merged(found.get(at, NOTHING), counted)
-        points = {at: found.get(at, NOTHING) for at in range(start, until, step)}
-        before = [counted for at, counted in found.items() if start - minutes <= at < start]
+            found[minute - minute % step].add(counted)
+        total, before = Counted(), Counted()
+        for at, counted in found.items():
+            if start - minutes <= at < until:
+                (before if at < start else total).add(counted)
         return Overview(
             since_ms=(now_minute if first is None else first) * MINUTE_MS,
             step=step * 60.0,
             counted_together=flow_id not in (ALL, OTHER) and not self._series.has_room(flow_id),
-            points=tuple(_point(at, counted, flow_id) for at, counted in points.items()),
-            total=_point(start, reduce(merged, points.values()), flow_id),
-            before=_point(start - minutes, reduce(merged, before, NOTHING), flow_id),
+            points=tuple(_point(at, found[at], flow_id) for at in range(start, until, step)),
+            total=_point(start, total, flow_id),
+            before=_point(start - minutes, before, flow_id),
         )
 
-    async def _recent_levels(self) -> dict[str, Counted]:
+    async def _recent_levels(self) -> defaultdict[str, Counted]:
         async with self._levels_lock:
             read_at, levels = self._levels_read
             if monotonic() - read_at > LEVEL_SECONDS:
-                levels = {OTHER: NOTHING, **await self._levels()}
+                levels = await self._levels()
                 self._levels_read = monotonic(), levels
             return levels
 
 
-def _together(one: Counted, other: Counted) -> Counted:
-    """Return the levels of two flows at the same time together."""
-    return NOTHING._replace(
-        pending=one.pending + other.pending,
-        retrying=one.retrying + other.retrying,
-        oldest_ms=max(one.oldest_ms, other.oldest_ms),
-    )
+def _join(levels: Counted, other: Counted) -> None:
+    """Add the levels of another flow at the same time."""
+    levels.pending += other.pending
+    levels.retrying += other.retrying
+    levels.oldest_ms = max(levels.oldest_ms, other.oldest_ms)
 
 
 def _point(minute: int, counted: Counted, flow_id: str) -> OverviewPoint:

@@ -15,7 +15,7 @@ from flowhook.asyncio_tasks import beside
 from flowhook.errors import InvalidError
 from flowhook.process import logs, metrics
 from flowhook.process.installation import import_late
-from flowhook.process.process_metrics import process_metrics
+from flowhook.process.metrics import process_metrics
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
 from flowhook.security.private_files import restrict_permissions

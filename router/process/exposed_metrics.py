@@ -8,7 +8,7 @@ from router.bodies.body_streams import UploadReceiver
 from router.dispatch.queue_readings import QueueReadings
 from router.dispatch.shard_runtime import ShardRuntime
 from router.jobs.job_runner import JobRunner
-from router.metrics import by_label
+from router.dispatch.metrics import by_label
 from router.storage.storage import Storage
 from router.triggers.cron_scheduler import CronScheduler
 from router.triggers.silence_watch import SilenceWatch

@@ -18,8 +18,7 @@ from typing_extensions import override
 from flowhook.asyncio_tasks import beside
 from flowhook.errors import ConflictError, InvalidError
 from flowhook.process import logs, metrics
-from flowhook.process.metrics import ExposedMetrics
-from flowhook.process.process_metrics import process_metrics
+from flowhook.process.metrics import ExposedMetrics, process_metrics
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
 from flowhook.security.private_files import make_directory

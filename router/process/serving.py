@@ -37,7 +37,6 @@ from router.flows.statistics_reader import FlowStatisticsReader
 from router.jobs.job_runner import JobActions, JobRunner
 from router.jobs.job_specs import MatchingExecutions
 from router.jobs.removal import ExecutionRemoval
-from router.metrics import RouterMetrics
 from router.process.backup_schedule import BackupSchedule
 from router.process.exposed_metrics import expose_shard
 from router.process.grpc_server import add_service, bind, enable_reflection, new_server, service_names
@@ -115,7 +114,7 @@ class OwnedShard:
             ),
             state=state,
             log=storage.log,
-            metrics=RouterMetrics(self._registry, time.monotonic),
+            registry=self._registry,
             clock=time.monotonic,
             now_ms=_now_ms,
             limits=limits,
@@ -136,7 +135,7 @@ class OwnedShard:
             bodies=storage.bodies,
             registry=registry,
             now_ms=_now_ms,
-            removed=parts.metrics.removed,
+            removed=parts.metrics.by_label["flowhook_retention_deleted_total"],
         )
         uploads = UploadReceiver(
             bodies=storage.bodies,

@@ -98,7 +98,8 @@ class Replays:
         if appended.body_missing:
             raise past_retention(original.id)
         if not appended.duplicate_of:
-            self._runtime.parts.metrics.replays["start" if plan.resumes is None else "task"] += 1
+            replayed = self._runtime.parts.metrics.by_label["flowhook_replays_total"]
+            replayed["start" if plan.resumes is None else "task"] += 1
         return await self._runtime.executions.find(appended.duplicate_of or event.id)
 
     async def check_output(self, options: ReplayOptions, flow_id: str) -> None:

@@ -5,16 +5,18 @@ grows old, in the transaction that removes it from the former: so nothing is cou
 ends. Rows about the same time add up, so that minutes which a clock that was set back shows again have both.
 
 Counts are summed; of levels (how much was pending, how old that was) the greatest counts. Durations are kept as numbers
-by bucket: eight in each doubling, so that a quantile is exact to 7 %.
+by bucket: eight in each doubling, or more, so that a quantile is exact to 7 %, and a histogram with the bounds of the
+metrics is exact.
 """
 
 from __future__ import annotations
 
 import asyncio
+import operator
 import struct
+from collections import defaultdict
 from collections.abc import Mapping
 from functools import partial
-from operator import add
 from typing import Any, Final, NamedTuple
 
 import apsw
@@ -29,9 +31,12 @@ ALL: Final = ""  # stands for all flows together
 MAX_FLOWS: Final = 1000  # flows with series of their own
 MAX_MOVED: Final = 500  # rows that one transaction moves or removes
 MAX_VISITED: Final = 100  # flows that one transaction looks at for such rows
-_SUB_BITS: Final = 3  # of a duration's binary digits, those after the first that choose its bucket
-_SUBS: Final = 1 << _SUB_BITS
-MAX_DURATION_MS: Final = (1 << 32) - 1  # 49 days; what takes longer counts as that, so that there are 256 buckets
+# upper bounds (s) of the buckets of durations, at most 255: those of metrics, the milliseconds below 8, and eight in
+# each doubling from there to 46 days. Rows refer to them by position.
+_METRIC_BOUNDS_MS: Final = (5, 25, 100, 250, 1000, 5000, 30_000, 300_000, 3_600_000, 86_400_000)
+_EIGHTHS_MS: Final = [(8 + eighth) << exponent for exponent in range(29) for eighth in range(8)]
+_BOUNDS_MS: Final = sorted({*range(1, 8), *_EIGHTHS_MS, *_METRIC_BOUNDS_MS})
+BOUNDS: Final[tuple[float, ...]] = tuple(each / 1000 for each in _BOUNDS_MS)
 MAX_COUNT: Final = (1 << 32) - 1  # in a bucket; in eight hours that would be 149,000 a second
 ROW_BYTES: Final = 200
 STEP: Final = 500  # flows that are looked at between two turns of the event loop
@@ -48,10 +53,11 @@ class Level(NamedTuple):
 LEVELS: Final = (Level(1, 2 * 60 + 15), Level(15, 50 * 60), Level(2 * 60, 15 * 24 * 60), Level(8 * 60, 61 * 24 * 60))
 
 Durations = dict[int, int]
-"""Numbers of durations by bucket."""
+"""Numbers of durations by bucket: the one at a position of `BOUNDS`, or the last one for all that take longer."""
 
 
-class Counted(NamedTuple):
+@attrs.define
+class Counted:
     """What was counted of executions in a time, and the greatest levels seen in it."""
 
     accepted: int = 0
@@ -63,14 +69,39 @@ class Counted(NamedTuple):
     oldest_ms: int = 0
     incidents: int = 0
     storage_bytes: int = 0
-    waits: Durations = {}  # noqa: RUF012 - never changed
-    latencies: Durations = {}  # noqa: RUF012 - never changed
+    waits: Durations = attrs.field(factory=dict)
+    latencies: Durations = attrs.field(factory=dict)
+    # for metrics, and not stored: events from outside that were accepted, the Unix time (s) of the latest one, and what
+    # waits and latencies are together (s)
+    received: int = attrs.field(default=0, eq=False)
+    received_at: float = attrs.field(default=0.0, eq=False)
+    waited: float = attrs.field(default=0.0, eq=False)
+    lasted: float = attrs.field(default=0.0, eq=False)
+
+    def total(self) -> int:
+        return self.accepted + self.received + self.completed + self.faulted + self.cancelled
+
+    def add(self, other: Counted) -> Counted:
+        """Add what was counted in another time, or of another flow; return this."""
+        self.accepted += other.accepted
+        self.completed += other.completed
+        self.faulted += other.faulted
+        self.cancelled += other.cancelled
+        self.received += other.received
+        self.waited += other.waited
+        self.lasted += other.lasted
+        for name in _LEVELS:
+            if (level := getattr(other, name)) > getattr(self, name):
+                setattr(self, name, level)
+        for mine, theirs in ((self.waits, other.waits), (self.latencies, other.latencies)):
+            for bucket, number in theirs.items():
+                mine[bucket] = mine.get(bucket, 0) + number
+        return self
 
 
+_LEVELS: Final = ("pending", "retrying", "oldest_ms", "incidents", "storage_bytes", "received_at")
 _HEAD: Final = struct.Struct("<9QHH")
-_SUMMED: Final = 4  # of the fields; then come levels, then durations
-_LEVELS: Final = 9
-NOTHING: Final = Counted()
+_STORED: Final = operator.attrgetter(*(each.name for each in attrs.fields(Counted)[:9]))
 
 
 class SeriesMark(NamedTuple):
@@ -80,25 +111,11 @@ class SeriesMark(NamedTuple):
     end_time_ms: int = 0  # Unix time; ends at it or later are not counted
 
 
-def bucket_of(milliseconds: int) -> int:
-    """Return the bucket of a duration.
-
-    It is made of the position of the first binary digit that is 1, and of the three after it: 1000 ms are
-    0b1111101000, so bucket 9 * 8 + 0b111.
-    """
-    if milliseconds < 1:
-        return 0
-    milliseconds = min(milliseconds, MAX_DURATION_MS)
-    exponent = milliseconds.bit_length() - 1
-    return exponent << _SUB_BITS | (milliseconds << _SUB_BITS >> exponent) & (_SUBS - 1)
-
-
 def middle_of(bucket: int) -> float:
-    """Return the duration in the middle of a bucket, in milliseconds."""
-    exponent, sub = divmod(bucket, _SUBS)
-    width = 2.0**exponent / _SUBS
-    low = 2.0**exponent + sub * width
-    return low + max(width - 1, 0) / 2
+    """Return the duration (s) in the middle of a bucket."""
+    if bucket >= len(BOUNDS):
+        return BOUNDS[-1]
+    return (BOUNDS[bucket] + (BOUNDS[bucket - 1] if bucket else 0.0)) / 2
 
 
 def quantile(durations: Mapping[int, int], share: float) -> float | None:
@@ -107,25 +124,14 @@ def quantile(durations: Mapping[int, int], share: float) -> float | None:
     for bucket in sorted(durations):
         left -= durations[bucket]
         if left <= 0:
-            return middle_of(bucket) / 1000
+            return middle_of(bucket)
     return None
-
-
-def merged(one: Counted, other: Counted) -> Counted:
-    summed, levels = map(add, one[:_SUMMED], other[:_SUMMED]), map(max, one[_SUMMED:_LEVELS], other[_SUMMED:_LEVELS])
-    return Counted._make((*summed, *levels, _sum(one.waits, other.waits), _sum(one.latencies, other.latencies)))
-
-
-def _sum(one: Durations, other: Durations) -> Durations:
-    if one and other:
-        return {bucket: one.get(bucket, 0) + other.get(bucket, 0) for bucket in one | other}
-    return one or other
 
 
 def _dump(counted: Counted) -> bytes:
     """Return a row: numbers, buckets of a byte each, and what is in them, so at most 2.7 kB."""
-    *numbers, waits, latencies = counted
-    head = _HEAD.pack(*numbers, len(waits), len(latencies))
+    waits, latencies = counted.waits, counted.latencies
+    head = _HEAD.pack(*_STORED(counted), len(waits), len(latencies))
     counts = [min(each, MAX_COUNT) for each in (*waits.values(), *latencies.values())]
     return head + bytes([*waits, *latencies]) + struct.pack(f"<{len(counts)}I", *counts)
 
@@ -135,13 +141,15 @@ def _load(content: bytes) -> Counted:
     several = waits + latencies
     buckets = content[_HEAD.size : _HEAD.size + several]
     pairs = [*zip(buckets, struct.unpack_from(f"<{several}I", content, _HEAD.size + several), strict=True)]
-    return Counted._make((*numbers, dict(pairs[:waits]), dict(pairs[waits:])))
+    counted = Counted(*numbers)
+    counted.waits, counted.latencies = dict(pairs[:waits]), dict(pairs[waits:])
+    return counted
 
 
 def _add(connection: apsw.Connection, flow_id: str, level: int, minute: int, counted: Counted) -> None:
     key = (flow_id, level, minute)
     stored = connection.execute("SELECT content FROM series WHERE flow_id = ? AND level = ? AND minute = ?", key).get
-    content = _dump(counted if stored is None else merged(_load(stored), counted))
+    content = _dump(counted if stored is None else _load(stored).add(counted))
     connection.execute(
         "INSERT OR REPLACE INTO series (flow_id, level, minute, content) VALUES (?, ?, ?, ?)", (*key, content)
     )
@@ -173,16 +181,15 @@ def _flows(connection: apsw.Connection) -> list[str]:
 
 def _read(
     connection: apsw.Connection, *, flow_id: str, from_minute: int, until_minute: int, step: int
-) -> dict[int, Counted]:
+) -> defaultdict[int, Counted]:
     """Return what was counted of a flow from one minute until before another, by the multiple of `step` before it."""
     rows = connection.execute(
         "SELECT minute, content FROM series WHERE flow_id = ? AND level IN (0, 1, 2, 3) AND minute >= ? AND minute < ?",
         (flow_id, from_minute, until_minute),
     )
-    found: dict[int, Counted] = {}
+    found = defaultdict[int, Counted](Counted)
     for minute, content in rows:
-        start, counted = minute - minute % step, _load(content)
-        found[start] = merged(found[start], counted) if start in found else counted
+        found[minute - minute % step].add(_load(content))
     return found
 
 
@@ -248,10 +255,9 @@ def _move(connection: apsw.Connection, flow_id: str, level: int, minute: int, li
     if not rows:
         return 0
     if level + 1 < len(LEVELS):
-        coarse: dict[int, Counted] = {}
+        coarse = defaultdict[int, Counted](Counted)
         for at, content in rows:
-            start = at - at % step
-            coarse[start] = merged(coarse.get(start, NOTHING), _load(content))
+            coarse[at - at % step].add(_load(content))
         for start, counted in coarse.items():
             _add(connection, flow_id, level + 1, start, counted)
     connection.execute(
@@ -288,12 +294,11 @@ class SeriesLog(StoragePart):
     async def save(self, counted: Mapping[tuple[str, int], Counted], mark: SeriesMark) -> None:
         """Add what was counted of flows in minutes; afterwards everything up to `mark` is stored."""
         own = await self.own()
-        found: dict[tuple[str, int], Counted] = {}
+        found = defaultdict[tuple[str, int], Counted](Counted)
         for number, ((flow_id, minute), each) in enumerate(counted.items()):
             if flow_id not in own and flow_id not in (ALL, OTHER) and len(own) < self.max_flows:
                 own.add(flow_id)
-            key = (flow_id if flow_id in own or flow_id == ALL else OTHER, minute)
-            found[key] = merged(found[key], each) if key in found else each
+            found[flow_id if flow_id in own or flow_id == ALL else OTHER, minute].add(each)
             if number % STEP == STEP - 1:
                 await asyncio.sleep(0)
         await self._write(partial(_save, counted=found, mark=mark), size=ROW_BYTES * len(found))

@@ -156,13 +156,13 @@ class CronScheduler(TriggerSink):
             self._unsure.append(run)
         self._failing.discard(run.flow_id)
         if earlier is None:
-            self._parts.metrics.scheduled()
+            self._parts.metrics.by_label["flowhook_router_scheduled_total"]["started"] += 1
 
     def _left_out(self, run: DueRun, error: FlowhookError) -> None:
         self._agenda.skipped(run, self._parts.now_ms())
         if isinstance(error, NotFoundError):  # the flow has just been deleted
             return
-        self._parts.metrics.scheduled(error.reason)
+        self._parts.metrics.by_label["flowhook_router_scheduled_total"][error.reason.lower()] += 1
         if run.flow_id not in self._failing:
             self._failing.add(run.flow_id)
             log.warning("scheduled start failed", flow=run.flow_id, reason=error.reason)

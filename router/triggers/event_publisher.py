@@ -89,7 +89,7 @@ class EventPublisher(TriggerSink):
         receivers = 0
         if not is_reserved_type(type_):
             receivers = await self._deliver(payload, type_, effect, depth=depth, emitter=emitter)
-        self._parts.metrics.emitted(heard=receivers > 0)
+        self._parts.metrics.by_label["flowhook_router_emitted_total"]["heard" if receivers else "unheard"] += 1
         return receivers
 
     async def publish_lifecycle_event(self, payload: bytes, type_: str, effect: EffectIds, *, emitter: str) -> int:

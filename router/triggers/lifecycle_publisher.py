@@ -96,7 +96,8 @@ class LifecyclePublisher:
                 failures.append(result)
             else:
                 done.append(each)
-                self._parts.metrics.lifecycle_event_published(None if isinstance(result, BaseException) else result)
+                became = "dropped" if isinstance(result, BaseException) else "heard" if result else "unheard"
+                self._parts.metrics.by_label["flowhook_router_lifecycle_total"][became] += 1
         if failures:
             raise failures[0]
         await self._parts.state.write([LifecyclePublished(each.number) for each in done])

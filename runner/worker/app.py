@@ -15,12 +15,11 @@ from flowhook.asyncio_tasks import wait_at_most
 from flowhook.client.channel import open_channel
 from flowhook.process import logs
 from flowhook.process.installation import watch_installation
-from flowhook.process.metrics import registry
-from flowhook.process.process_metrics import process_metrics
+from flowhook.process.metrics import process_metrics, registry
 from flowhook.process.process_state import ProcessState
 from flowhook.process.ticks import next_tick
 from flowhook.reporting.process_reports import ProcessReporter
-from flowhook.reporting.reachability_reports import ReachabilityReporter
+from flowhook.reporting.reachability import ReachabilityReporter
 from flowhook.tracing.tracer import running_tracer
 from runner import ipc
 from runner.components.base import SharedResources

@@ -14,8 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.patience import PATIENCE
 
 from flowhook.errors import UnavailableError
-from flowhook.process.metrics import OPENMETRICS_TYPE, TEXT_TYPE, ExposedMetrics
-from flowhook.process.process_metrics import process_metrics
+from flowhook.process.metrics import OPENMETRICS_TYPE, TEXT_TYPE, ExposedMetrics, process_metrics
 from flowhook.process.process_state import ProcessState
 from flowhook.process.status_server import MAX_HEAD, StatusServer
 

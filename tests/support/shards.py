@@ -16,7 +16,6 @@ from flowhook.events import ids
 from flowhook.sharing.table import RouterLimits
 from router.dispatch.parts import ShardParts
 from router.dispatch.shard_runtime import ShardRuntime
-from router.metrics import RouterMetrics
 from router.scheduling.shard import Shard
 from router.storage.model import NewEvent, NewInboundEvent
 from router.storage.storage import open_storage
@@ -277,7 +276,7 @@ async def running_host(
         shard=core,
         state=state,
         log=storage.log,
-        metrics=RouterMetrics(registry or CollectorRegistry()),
+        registry=registry or CollectorRegistry(),
         clock=clock,
         now_ms=lambda: round(wall() * 1000),
         limits=limits,

@@ -228,7 +228,7 @@ async def test_the_files_of_storage_are_looked_at_once_a_minute_however_many_rea
         keeper = SeriesKeeper(shard.host, shard.storage.series, usage)
         await keeper.restore()
         await keeper.store()
-        keeper._levels_read = -inf, {}  # long ago
+        keeper._levels_read = -inf, keeper._levels_read[1]  # long ago
         overview = await keeper.overview(ALL, Period.HOUR)
         assert overview.points[-1].storage_bytes > 0  # although it is idle
         assert len(looks) == 1
@@ -245,8 +245,9 @@ async def test_an_idle_router_stores_nothing(tmp_path):
 async def test_with_very_many_flows_the_rows_of_a_minute_are_bounded(tmp_path):
     async with keeping(tmp_path) as shard:
         await shard.append("a", at_ms=shard.now_ms())
-        for number in range(30_000):
-            shard.host.statistics.assigned(f"flow-{number}", 0.01)
+        now = shard.clock()
+        shard.host.statistics.times.add(1, now)
+        shard.host.statistics.assigned([(1, f"flow-{number}") for number in range(30_000)], now + 0.01)
         shard.wall.stop(AT + 60)
         await shard.keeper.store()
         assert shard.storage._connection.execute("SELECT count(*) FROM series").get == 1002

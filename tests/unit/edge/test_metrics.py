@@ -14,7 +14,8 @@ def test_what_was_counted_is_shown_to_prometheus():
     counts = EdgeMetrics()
     for seconds in (0.003, 60.0):
         counts.answered("POST", "/hook/{flow}", 202, "", seconds)
-    counts.answered("POST", "/hook/{flow}", 401, "UNAUTHENTICATED", 0.001)
+    counts.answered("POST", "/hook/{flow}", 401, "UNAUTHENTICATED", 0.001, size=1024)
+    counts.answered("POST", "/hook/{flow}", 202, "", 0.001, size=1025)
     counts.latency.observe(0.003)
     counts.latency.observe(60.0)
     counts.batches.observe(16)
@@ -27,8 +28,12 @@ def test_what_was_counted_is_shown_to_prometheus():
 
     name = "http_server_request_duration_seconds"
     for line in (
-        f'{name}_count{{error_type="",{LABELS % 202}}} 2.0',
+        f'{name}_count{{error_type="",{LABELS % 202}}} 3.0',
         f'{name}_count{{error_type="UNAUTHENTICATED",{LABELS % 401}}} 1.0',
+        'http_server_request_body_size_bytes_bucket{le="256.0"} 0.0',
+        'http_server_request_body_size_bytes_bucket{le="1024.0"} 1.0',
+        'http_server_request_body_size_bytes_bucket{le="4096.0"} 2.0',
+        "http_server_request_body_size_bytes_sum 2049.0",
         'flowhook_accept_duration_seconds_bucket{le="0.0025"} 0.0',
         'flowhook_accept_duration_seconds_bucket{le="0.005"} 1.0',
         'flowhook_accept_duration_seconds_bucket{le="10.0"} 1.0',

@@ -1,8 +1,7 @@
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from flowhook.model.executions import JournalEntry
-from flowhook.process.metrics import render
 from flowhook.reporting.process_reports import within_limits
 from flowhook.reporting.reported_metrics import check
 from runner.interpreter.effects import JournalWrite
@@ -11,7 +10,7 @@ from runner.metrics import RunnerMetrics
 
 def lines_of(counts):
     counts.expose(registry := CollectorRegistry())
-    return render(registry).decode().splitlines()
+    return generate_latest(registry).decode().splitlines()
 
 
 def test_attempts_calls_and_requests_are_counted():
@@ -52,5 +51,5 @@ def test_a_host_that_is_no_name_does_not_cost_the_metrics_of_the_runner(host):
     counts = RunnerMetrics()
     counts.requested(host, "", "ClientConnectorDNSError", 0.2)
     counts.expose(registry := CollectorRegistry())
-    found = check(render(registry), "r", "runner")
+    found = check(generate_latest(registry), "r", "runner")
     assert b'server_address="_other"' in found.text

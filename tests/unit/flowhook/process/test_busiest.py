@@ -10,7 +10,7 @@ class Counts:
     def __init__(self):
         self.number = 0
 
-    def activity(self):
+    def total(self):
         return self.number
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from support.cases import cases
 
 from flowhook.process import metrics
-from flowhook.process.metrics import OPENMETRICS_TYPE, TEXT_TYPE, Histogram, expose, in_openmetrics, negotiated, render
+from flowhook.process.metrics import OPENMETRICS_TYPE, TEXT_TYPE, Histogram, expose, in_openmetrics, negotiated
 
 
 def test_a_process_reports_its_cpu_memory_and_files():
-    text = render(metrics.registry()).decode()
+    text = generate_latest(metrics.registry()).decode()
     families = {family.name for family in text_string_to_metric_families(text)}
     assert {"process_cpu_seconds", "process_resident_memory_bytes", "process_open_fds"} <= families
 
@@ -47,7 +47,7 @@ def test_a_metric_that_is_not_in_the_table_can_not_be_exposed():
 def test_metrics_that_were_exposed_can_be_removed():
     hide = expose(registry := CollectorRegistry(), {"flowhook_router_owner": lambda: 1})
     hide()
-    assert render(registry) == b""
+    assert generate_latest(registry) == b""
 
 
 def test_both_formats_say_the_same():
@@ -62,7 +62,7 @@ def test_both_formats_say_the_same():
             "flowhook_router_owner": lambda: 1,
         },
     )
-    text = render(registry) + render(metrics.registry())
+    text = generate_latest(registry) + generate_latest(metrics.registry())
     plain = list(text_string_to_metric_families(text.decode()))
     opened = list(openmetrics.text_string_to_metric_families(in_openmetrics(text).decode()))
     assert [(each.name, each.type, each.documentation) for each in plain] == [

@@ -11,9 +11,10 @@ from flowhook.attach.messages import EventDelivery
 from flowhook.events.lifecycle import FROM_RUNNERS
 from flowhook.model import JournalEntry
 from router.dispatch.effects import SEND_WANTED_TYPES, EffectQueue
+from router.dispatch.flow_statistics import FlowStatisticsCounter
+from router.dispatch.metrics import RouterMetrics
 from router.dispatch.runners import AttachedRunners
 from router.dispatch.state_writer import LifecycleOutbox, RetryingWriter
-from router.metrics import RouterMetrics
 
 WANTED = frozenset(sorted(FROM_RUNNERS)[:1])
 
@@ -34,7 +35,7 @@ class Runners:
             shard=self.core,
             outbox=self.outbox,
             writer=RetryingWriter(None, self.outbox),
-            metrics=RouterMetrics(CollectorRegistry()),
+            metrics=RouterMetrics(CollectorRegistry(), FlowStatisticsCounter(0)),
             clock=lambda: self.now,
         )
         self.runner = Link("r1")

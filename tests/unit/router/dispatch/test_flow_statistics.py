@@ -9,14 +9,19 @@ from flowhook.model.overview import MINUTE_MS
 from flowhook.process.metric_table import OTHER
 from router.dispatch.flow_statistics import IDLE, MINUTES, FlowActivity, FlowStatisticsCounter
 from router.storage.model import LoggedEvent, NewEvent
-from router.storage.series import ALL, SeriesMark, bucket_of
+from router.storage.series import ALL, BOUNDS, SeriesMark
 
 START = 28_000_000 * MINUTE_MS
 
 
 def accept(statistics, flow_id, at_ms, number=1):
     events = [LoggedEvent(seq, NewEvent(f"evt_{seq}", flow_id, 1, at_ms, b"")) for seq in range(number)]
-    statistics.accepted(events, at_ms)
+    statistics.accepted(events, at_ms, at_ms / 1000)
+
+
+def end(statistics, flow_id, status, at_ms, seq=-1):
+    """End an execution; by default one whose acceptance is not known."""
+    statistics.ended([(seq, flow_id, status)], at_ms, at_ms / 1000)
 
 
 @pytest.fixture
@@ -26,10 +31,10 @@ def statistics():
 
 def test_executions_are_counted_by_minute_and_by_how_they_ended(statistics):
     accept(statistics, "a", START, 3)
-    statistics.ended("a", Status.COMPLETED, START + 100)
+    end(statistics, "a", Status.COMPLETED, START + 100)
     accept(statistics, "a", START + MINUTE_MS, 2)
-    statistics.ended("a", Status.FAULTED, START + 2 * MINUTE_MS)
-    statistics.ended("a", Status.CANCELLED, START + 2 * MINUTE_MS)
+    end(statistics, "a", Status.FAULTED, START + 2 * MINUTE_MS)
+    end(statistics, "a", Status.CANCELLED, START + 2 * MINUTE_MS)
     activity = statistics.of("a", START + 2 * MINUTE_MS)
     assert activity.accepted[-3:] == (3, 2, 0)
     assert activity.completed[-3:] == (1, 0, 0)
@@ -65,7 +70,7 @@ def test_a_flow_without_events_grows_old_when_it_is_read(statistics):
 def test_while_the_clock_is_set_back_a_little_the_latest_minute_counts(statistics):
     accept(statistics, "a", START)
     accept(statistics, "a", START - 5 * MINUTE_MS, 2)
-    statistics.ended("a", Status.COMPLETED, START - 5 * MINUTE_MS)
+    end(statistics, "a", Status.COMPLETED, START - 5 * MINUTE_MS)
     activity = statistics.of("a", START - 5 * MINUTE_MS)
     assert (activity.accepted[-1], activity.completed[-1]) == (3, 1)
     assert statistics.of("a", START).accepted[-1] == 3
@@ -86,7 +91,7 @@ async def remember(statistics, now_ms):
 
 async def test_what_is_stored_counts_on_in_the_last_hour(statistics):
     accept(statistics, "a", START, 3)
-    statistics.ended("a", Status.FAULTED, START)
+    end(statistics, "a", Status.FAULTED, START)
     before = statistics.of("a", START + 2 * MINUTE_MS)
     await remember(statistics, START + 2 * MINUTE_MS)
     assert statistics.unstored("a") == []
@@ -109,12 +114,13 @@ async def test_a_minute_is_taken_once_and_the_current_one_only_on_demand(statist
 
 
 def test_durations_are_counted_of_the_flow_and_of_all(statistics):
-    statistics.assigned("a", 0.009)
-    statistics.assigned("b", 0.009)
-    statistics.ended("a", Status.COMPLETED, START, 1.0)
+    accept(statistics, "a", START)
+    statistics.assigned([(0, "a"), (0, "b")], START / 1000 + 0.0085)
+    end(statistics, "a", Status.COMPLETED, START + 1000, 0)
     [(_, counted)], [(_, total)] = statistics.unstored("a"), statistics.unstored(ALL)
-    assert (counted.waits, counted.latencies) == ({bucket_of(9): 1}, {bucket_of(1000): 1})
-    assert (total.waits, total.latencies) == ({bucket_of(9): 2}, {bucket_of(1000): 1})
+    nine, second = BOUNDS.index(0.009), BOUNDS.index(1.0)
+    assert (counted.waits, counted.latencies) == ({nine: 1}, {second: 1})
+    assert (total.waits, total.latencies) == ({nine: 2}, {second: 1})
 
 
 async def test_the_number_of_flows_is_bounded_and_what_is_missing_is_reported():

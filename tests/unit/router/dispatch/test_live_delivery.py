@@ -13,7 +13,6 @@ from flowhook.sharing.table import RouterLimits
 from router.dispatch.effects import Redeliver
 from router.dispatch.parts import ShardParts
 from router.dispatch.receivers import LiveDelivery
-from router.metrics import RouterMetrics
 from router.scheduling.matching import EventContent, InboundEvent
 from router.scheduling.subscriptions import EventReceiver
 
@@ -37,7 +36,7 @@ class Offers:
             shard=self.core,
             state=None,
             log=None,
-            metrics=RouterMetrics(CollectorRegistry()),
+            registry=CollectorRegistry(),
             clock=lambda: 0.0,
             now_ms=lambda: 0,
             limits=RouterLimits(),

@@ -5,16 +5,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from prometheus_client import CollectorRegistry
 from support.clocks import Clock
 from support.cpu import cpu_seconds
 
 from flowhook.process.metric_table import MAX_FLOWS, OTHER
+from router.dispatch.flow_statistics import FlowStatisticsCounter
 from router.dispatch.queue_readings import SCANNED, QueueReadings
-from router.metrics import RouterMetrics
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.rates import RatePolicy
 from router.scheduling.shard import Shard
+from router.storage.model import LoggedEvent, NewEvent
 
 ENOUGH = 0.25  # seconds that one reading may take at most, on a slow machine; it takes some 3 ms
 
@@ -25,17 +25,18 @@ class World:
     def __init__(self):
         self.clock = Clock()
         self.shard = Shard(epoch=1, lease_seconds=10.0, max_attempts=5, reattach_seconds=2.0)
-        self.metrics = RouterMetrics(CollectorRegistry(), lambda: self.clock.now)
-        parts = SimpleNamespace(shard=self.shard, metrics=self.metrics, clock=lambda: self.clock.now)
+        self.statistics = FlowStatisticsCounter(0)
+        parts = SimpleNamespace(shard=self.shard, statistics=self.statistics, clock=lambda: self.clock.now)
         self.readings = QueueReadings(parts)
         self.seq = 0
 
     def accept(self, flow, *, counted=True):
         self.seq += 1
-        self.metrics.times.add(self.seq, self.clock.now)
+        self.statistics.times.add(self.seq, self.clock.now)
         self.shard.accept(self.seq, flow)
         if counted:
-            self.metrics.received(flow, 0.0, duplicate=False)
+            event = NewEvent(f"evt_{self.seq}", flow, 1, 0, b"")
+            self.statistics.accepted([LoggedEvent(self.seq, event)], 0, self.clock.now)
         return self.seq
 
     def read(self):
@@ -115,4 +116,4 @@ def test_with_100_000_flows_a_reading_is_bounded_and_the_oldest_of_the_others_is
     for _ in range(100_000 // SCANNED + 2):
         ages = read()
     assert ages[OTHER] == 1000
-    assert world.metrics.times.of(oldest) == world.clock.now - 1000
+    assert world.statistics.times.of(oldest) == world.clock.now - 1000

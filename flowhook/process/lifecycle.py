@@ -16,7 +16,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -121,25 +121,16 @@ async def _live(
         parent.setblocking(False)
         helpers.append(asyncio.create_task(_watch_parent(parent), name="watch parent"))
     try:
-        async with _status_port(process_state, settings):
+        async with contextlib.AsyncExitStack() as until_end:
+            if settings.health_port is not None:
+                serving = StatusServer(process_state).serving(settings.health_host, settings.health_port)
+                process_state.announce("health", settings.health_host, await until_end.enter_async_context(serving))
             await main(process_state)
         log.info("stopped")
     except ExceptionGroup as group:
         raise _only_cause(group) from group
     finally:
         await end_tasks(helpers)
-
-
-@contextlib.asynccontextmanager
-async def _status_port(process_state: ProcessState, settings: CommonSettings) -> AsyncIterator[None]:
-    """Serve the private port from the start to the end of the process, if it has one."""
-    if settings.health_port is None:
-        yield
-        return
-    server = StatusServer(process_state)
-    async with server.serving(settings.health_host, settings.health_port) as port:
-        process_state.announce("health", settings.health_host, port)
-        yield
 
 
 def _only_cause(group: ExceptionGroup[Exception]) -> Exception:

@@ -19,7 +19,7 @@ from flowhook.client import AsyncClient
 from flowhook.client.channel import connect, open_plain
 from flowhook.errors import ConflictError, FlowhookError, NotFoundError, PermissionDeniedError
 from flowhook.process.process_state import ProcessState
-from flowhook.reporting.reachability_reports import ReachabilityReporter
+from flowhook.reporting.reachability import ReachabilityReporter
 from flowhook.security.tokens import TokenScope, create_token
 from flowhook.v1 import shard_service_pb2 as pb
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub

@@ -21,10 +21,13 @@ GAUGE: Final = "gauge"
 HISTOGRAM: Final = "histogram"
 
 ROLES: Final = ("edge", "router", "runner", "admin")
-# upper bounds: of what takes a fraction of a second as a rule (s), of what may take hours (s), and of sizes
+# upper bounds: of what takes a fraction of a second as a rule, of what may take hours, and of calls (s); of bodies
+# (bytes), and of batches
 _BOUNDS: Final[Mapping[str, tuple[float, ...]]] = {
     "fast": (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
     "long": (0.005, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0, 3600.0, 86400.0),
+    "calls": (0.005, 0.05, 0.5, 5.0),
+    "bytes": (256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 16777216.0, 67108864.0),
     "events": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0),
     "": (),
 }
@@ -48,6 +51,8 @@ _TABLE: Final = """
 http_server_request_duration_seconds histogram:fast edge http_request_method http_route \
 http_response_status_code error_type
     From the head of a request to the end of its response; `error_type` is the reason of a refusal.
+http_server_request_body_size_bytes histogram:bytes edge
+    Sizes of bodies of requests, as far as they were received.
 http_server_active_requests gauge edge
     Requests that have no response yet.
 flowhook_accept_duration_seconds histogram:fast edge
@@ -141,6 +146,11 @@ flowhook_router_uploads gauge router
     Large bodies that are being uploaded.
 flowhook_router_upload_bytes gauge router
     Bytes of bodies that are being uploaded, or wait for their events.
+
+rpc_server_call_duration_seconds histogram:calls router rpc_method rpc_status_code
+    Duration of calls over gRPC that are no streams: of the first 30 methods with a status code, and `_other`.
+flowhook_flows_waiting_for_secret gauge router
+    Flows that events start, and whose executions wait because a secret that they name is not set.
 
 # Storage
 flowhook_storage_commit_duration_seconds histogram:fast router

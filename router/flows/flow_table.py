@@ -24,6 +24,7 @@ from flowhook.document.models.execution import ExecutionPolicy, KeyedConcurrency
 from flowhook.document.models.webhook import Callback, RateLimit
 from flowhook.document.named_secrets import parse_names
 from flowhook.errors import InternalError, InvalidError, OutOfRangeError, UnavailableError
+from flowhook.events import ids
 from flowhook.events.keys import KeyExpressions, order_expression, shaping_expressions
 from flowhook.model import Flow
 from flowhook.process import logs
@@ -59,6 +60,7 @@ class FlowEntry:
     """Admission settings of one flow."""
 
     id: str  # the flow's ID
+    slot: int  # see `ids.slot_of`
     revision: int  # the latest one
     max_backlog: int  # executions that may be unfinished
     dedupe_seconds: float  # how long dedupe keys are stored
@@ -95,6 +97,7 @@ class FlowTable:
     _reactive: set[str] = attrs.field(init=False, factory=set)
     # secrets that the tasks of flows started by events name, of flows that name any
     _awaited_secrets: dict[str, frozenset[str]] = attrs.field(init=False, factory=dict)
+    lacking: set[str] = attrs.field(init=False, factory=set)  # flows of those that wait because one is not set
     # flows with limits in force, including evicted and unreadable ones, so that a pause ends with its flow
     _limited: set[str] = attrs.field(init=False, factory=set)
     _reading: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)
@@ -207,6 +210,7 @@ class FlowTable:
             self._limited.discard(flow_id)
             self._reactive.discard(flow_id)
             self._awaited_secrets.pop(flow_id, None)
+            self.lacking.discard(flow_id)
             for each in self._reacting:
                 each.remove(flow_id)
             return None
@@ -222,7 +226,7 @@ class FlowTable:
         if len(self._entries) > self._max_flows:
             self._entries.popitem(last=False)
         self._react(flow, reactions)
-        paused = flow.paused or await self._lacks_secret(flow_id)
+        paused = await self._lacks_secret(flow_id) or flow.paused
         self._set_policy(flow_id, flow_policy(document.execution, paused=paused))
         return entry
 
@@ -233,7 +237,9 @@ class FlowTable:
         do so for each fault. A flow that a request starts faults, so that its author sees why.
         """
         names = self._awaited_secrets.get(flow_id)
-        return names is not None and len(await self._registry.get_secrets(names)) < len(names)
+        lacks = names is not None and len(await self._registry.get_secrets(names)) < len(names)
+        (self.lacking.add if lacks else self.lacking.discard)(flow_id)
+        return lacks
 
     def _set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
         (self._limited.discard if policy == DEFAULT_POLICY else self._limited.add)(flow_id)
@@ -263,6 +269,7 @@ class FlowTable:
         raw = webhook is not None and webhook.parse == "raw"
         return FlowEntry(
             id=flow.id,
+            slot=ids.slot_of(flow.id),
             revision=flow.revision,
             max_backlog=min(policy.max_backlog, limits.DEFAULT_TOTAL_BACKLOG),
             dedupe_seconds=DEFAULT_DEDUPE_SECONDS if dedupe is None else dedupe.window,

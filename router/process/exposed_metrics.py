@@ -5,10 +5,12 @@ from __future__ import annotations
 from flowhook.process.metrics import Reading
 from flowhook.security.tokens import TokenVerifier
 from router.bodies.body_streams import UploadReceiver
+from router.calls.call_durations import CallDurations
+from router.dispatch.metrics import by_label
 from router.dispatch.queue_readings import QueueReadings
 from router.dispatch.shard_runtime import ShardRuntime
+from router.flows.flow_table import FlowTable
 from router.jobs.job_runner import JobRunner
-from router.dispatch.metrics import by_label
 from router.storage.storage import Storage
 from router.triggers.cron_scheduler import CronScheduler
 from router.triggers.silence_watch import SilenceWatch
@@ -23,6 +25,8 @@ def expose_shard(
     silence_watch: SilenceWatch,
     jobs: JobRunner,
     verifier: TokenVerifier,
+    flows: FlowTable,
+    durations: CallDurations,
 ) -> None:
     """Expose the metrics of a shard; what storage takes is read from its last measurement, one a minute at least."""
     parts, shard, metrics, writer = runtime.parts, runtime.shard, runtime.parts.metrics, storage.writer
@@ -56,6 +60,8 @@ def expose_shard(
             "flowhook_storage_bytes": storage_bytes,
             "flowhook_disk_free_bytes": lambda: disk("free_bytes"),
             "flowhook_disk_size_bytes": lambda: disk("disk_bytes"),
+            "rpc_server_call_duration_seconds": lambda: list(durations.durations.items()),
+            "flowhook_flows_waiting_for_secret": lambda: sum(shard.load(each).pending > 0 for each in flows.lacking),
             "flowhook_router_buffered_events": lambda: runtime.events.buffered,
             "flowhook_router_schedules": lambda: len(cron_scheduler),
             "flowhook_router_uploads": lambda: uploads.under_way,

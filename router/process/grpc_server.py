@@ -25,6 +25,7 @@ from flowhook.sharing.table import RouterLimits
 from router.calls.audit_recorder import AuditRecorder
 from router.calls.authorization import Authorizer, check_scopes_listed, refusal
 from router.calls.call_decoding import MessageDecoding
+from router.calls.call_durations import CallDurations
 from router.calls.call_limits import CallLimits
 from router.calls.token_masking import TokenMasking
 from router.cluster.ownership import KnownOwner
@@ -44,7 +45,12 @@ OWNER_SERVICES: Final = _services(
 (SHARD_SERVICE,) = _services("shard")
 
 
-def new_server(verifier: TokenVerifier, limits: RouterLimits, audit: AuditRecorder | None = None) -> grpc.aio.Server:
+def new_server(
+    verifier: TokenVerifier,
+    limits: RouterLimits,
+    audit: AuditRecorder | None = None,
+    durations: CallDurations | None = None,
+) -> grpc.aio.Server:
     """Return a server that authorizes all calls, and records those that `audit` names; without services and a port.
 
     Raises:
@@ -56,7 +62,7 @@ def new_server(verifier: TokenVerifier, limits: RouterLimits, audit: AuditRecord
         interceptors=[
             Authorizer(verifier, CallLimits(limits)),
             TokenMasking(),
-            *([] if audit is None else [audit]),
+            *filter(None, (audit, durations)),
             MessageDecoding(),
         ],
         options=(*SERVER_OPTIONS, ("grpc.server_handshake_timeout_ms", int(limits.handshake_seconds * 1000))),

@@ -23,6 +23,7 @@ from flowhook.security.tokens import TokenVerifier
 from flowhook.sharing.table import RouterLimits
 from router.bodies.body_streams import BodySender, UploadReceiver
 from router.calls.audit_recorder import AuditRecorder
+from router.calls.call_durations import CallDurations
 from router.cluster.term import StopRequest
 from router.dispatch.parts import ShardParts
 from router.dispatch.shard_runtime import ShardRuntime
@@ -96,6 +97,7 @@ class OwnedShard:
     _confirmed: Callable[[], bool] = lambda: True  # whether the ownership is certain: work is assigned only then
     _before_bind: Callable[[], Awaitable[None]] | None = None  # called when everything is ready but the port
     _serving: Callable[[], None]  # called once calls are answered
+    _durations: CallDurations = attrs.field(init=False, factory=CallDurations)
 
     async def serve(self) -> None:
         """Serve until a stop is requested; then drain, unless the shard is lost. The caller closes the storage.
@@ -216,7 +218,7 @@ class OwnedShard:
             now_ms=_now_ms,
         )
         ingest = IngestService(runtime=runtime, intake=intake, tokens=ReplyTokens(key), uploads=uploads)
-        server = new_server(self._verifier, limits, AuditRecorder(storage.audit, now_ms=_now_ms))
+        server = new_server(self._verifier, limits, AuditRecorder(storage.audit, now_ms=_now_ms), self._durations)
         for servicer in (
             ingest,
             flow_service,
@@ -241,6 +243,8 @@ class OwnedShard:
             silence_watch=silence_watch,
             jobs=runner,
             verifier=self._verifier,
+            flows=flows,
+            durations=self._durations,
         )
         if self._before_bind is not None:
             await self._before_bind()

@@ -172,7 +172,7 @@ async def test_every_process_says_what_was_done(tmp_path):
 def check_names(role, families):
     exposed = {family.name + ("_total" if family.type == "counter" else "") for family in families}
     listed = {each.name for each in METRICS.values() if role in each.roles and not each.name.startswith(ELSEWHERE)}
-    assert {name for name in exposed if name.startswith(("flowhook_", "http_"))} == listed
+    assert {name for name in exposed if name.startswith(("flowhook_", "http_", "rpc_"))} == listed
     labels = {(sample.labels.get("flow"), sample.name) for family in families for sample in family.samples}
     assert not any(flow == "nobody" for flow, _ in labels)
 
@@ -188,6 +188,7 @@ def check_edge(edge):
     request = ("http_server_request_duration_seconds_count", "error_type=", "http_request_method=POST")
     assert edge[*request, "http_response_status_code=202", "http_route=/hook/{flow}"] == 9
     assert edge["flowhook_accept_duration_seconds_count",] == 9
+    assert edge["http_server_request_body_size_bytes_bucket", "le=256.0"] >= 9
 
 
 def check_router(router):
@@ -204,6 +205,8 @@ def check_router(router):
     assert router["flowhook_event_end_to_end_seconds_count", "flow=keyed"] == 5
     assert router["flowhook_leases_granted_total",] == 7
     assert router["flowhook_runners_connected",] == 1
+    call = ("rpc_server_call_duration_seconds_count", "rpc_method=flowhook.v1.FlowService/PauseFlow")
+    assert router[*call, "rpc_status_code=OK"] == 1
     assert router["flowhook_runner_credit", "runner=runner-1"] > 0
     assert router["flowhook_storage_commit_duration_seconds_count",] > 5
     assert router["flowhook_storage_bytes", "kind=database"] > 0

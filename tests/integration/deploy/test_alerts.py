@@ -55,6 +55,13 @@ do:
 """,
     "payments": f"webhook: {{auth: {{stripe: {{secret: stripe-webhook}}}}}}\n{KEEPS}",
     "hourly-report": f"webhook: {{auth: none, expect: {{every: PT5S}}}}\n{KEEPS}",
+    "mirrors": """schedule: {on: {one: {with: {type: com.example.mirrored}}}}
+do: [{mirror: {call: http, with: {method: post, endpoint: http://127.0.0.1:9, body: "${ $secrets.mirror-token }"}}}]
+use: {secrets: [mirror-token]}
+""",
+    "publisher": """webhook: {auth: none}
+do: [{publish: {emit: {event: {with: {source: https://example.com, type: com.example.mirrored}}}}}]
+""",
     "shipping": f"""webhook: {{auth: none}}
 execution: {{outage: {{failures: 1, probe: PT5M}}}}
 do: [{{ship: {{call: http, with: {{method: post, endpoint: {NOBODY}}}}}}}]
@@ -246,6 +253,13 @@ def test_a_flow_that_gets_no_event(place):
     check_runbook(place, "FlowhookFlowSilent")
     place.send("hourly-report")
     wait_until(lambda: not place.prometheus.query("flowhook_silent_flows > 0"), "the silence ends")
+
+
+def test_a_secret_that_executions_wait_for(place):
+    place.send("publisher")
+    place.prometheus.until_alert("FlowhookSecretMissing")
+    check_runbook(place, "FlowhookSecretMissing")  # which sets it
+    place.prometheus.until_no_alert("FlowhookSecretMissing")
 
 
 def test_a_destination_that_is_down(place):

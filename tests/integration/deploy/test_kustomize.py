@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import textwrap
 import tomllib
 
 import pytest
@@ -63,6 +65,15 @@ def test_every_file_is_part_of_a_kustomization():
     files = {path.resolve() for path in FOLDER.rglob("*") if path.is_file() and path.name != "kustomization.yaml"}
 
     assert {path for path in named if path.is_file()} == files
+
+
+def test_prometheus_operator_gets_the_rules_of_prometheus():
+    path, rules = FOLDER / "components/monitoring/prometheus-rule.yaml", DEPLOY / "prometheus/alerts.yaml"
+    head, spec, _ = path.read_text().partition("spec:\n")
+    whole = head + spec + textwrap.indent(rules.read_text().partition("\ngroups:")[2].join(("groups:", "")), "  ")
+    if os.environ.get("FLOWHOOK_RENEW_DOCS"):
+        path.write_text(whole)
+    assert path.read_text() == whole, "renew it with FLOWHOOK_RENEW_DOCS=1"
 
 
 @pytest.mark.parametrize("path", YAML, ids=lambda path: path.relative_to(FOLDER).as_posix())

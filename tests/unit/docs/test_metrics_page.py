@@ -49,7 +49,7 @@ def test_the_page_lists_every_metric():
 def test_names_follow_the_conventions_of_prometheus():
     assert len(METRICS) == sum(map(len, TABLE.values()))
     for metric in METRICS.values():
-        assert re.fullmatch(r"(flowhook|http)_[a-z_]+", metric.name), metric
+        assert re.fullmatch(r"(flowhook|http|rpc)_[a-z_]+", metric.name), metric
         assert metric.name.endswith("_total") == (metric.kind == COUNTER), metric
         assert bool(metric.bounds) == (metric.kind == HISTOGRAM), metric
         assert list(metric.bounds) == sorted(set(metric.bounds)), metric

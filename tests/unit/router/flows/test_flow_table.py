@@ -316,6 +316,7 @@ async def test_a_flow_that_events_start_is_held_while_a_secret_of_its_tasks_is_n
     await apply(registry, "hook", "use: {secrets: [chat]}\nwebhook: {auth: none}")
     await table.catch_up()
     assert policies.now["alerts"].paused
+    assert table.lacking == {"alerts"}
     assert not policies.now["hook"].paused  # whoever sets it up sees the fault
     await registry.set_secret("other", b"x", now_ms=1)
     await table.catch_up()
@@ -323,6 +324,7 @@ async def test_a_flow_that_events_start_is_held_while_a_secret_of_its_tasks_is_n
     await registry.set_secret("chat", b"x", now_ms=1)
     await table.catch_up()
     assert not policies.now["alerts"].paused
+    assert table.lacking == set()
     await registry.delete_secret("chat")
     await table.catch_up()
     assert policies.now["alerts"].paused
@@ -334,9 +336,11 @@ async def test_a_flow_that_is_held_for_a_secret_is_held_after_a_restart_and_paus
     table = FlowTable(registry, policies=policies, clock=lambda: 0.0)
     await table.start({}, [Reacting()])
     assert policies.now["alerts"].paused
+    assert table.lacking == {"alerts"}
     await registry.set_secret("chat", b"x", now_ms=1)
     await table.catch_up()
     assert policies.now["alerts"].paused
+    assert table.lacking == set()
     await registry.set_paused("alerts", paused=False)
     await table.catch_up()
     assert not policies.now["alerts"].paused

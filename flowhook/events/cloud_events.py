@@ -43,7 +43,7 @@ def from_callback(event: Event, *, raw: bool = False) -> bytes:
 
     Its `type` is the callback's name, its `source` the path (without the token of a one-time URL), and its `data` an
     object like the workflow's input; `raw`: the callback takes bodies unparsed. The attribute `ONE_TIME` is set for a
-    request to a one-time URL.
+    request to a one-time URL, and `traceparent` as the distributed tracing extension of CloudEvents says.
 
     Raises:
         InvalidError: the CloudEvent is larger than `limits.MAX_RESULT_BYTES`, or nested deeper than orjson can write
@@ -58,6 +58,7 @@ def from_callback(event: Event, *, raw: bool = False) -> bytes:
         "time": rfc3339(event.receive_time_ms),
         "datacontenttype": "application/json",
         **one_time,
+        **({"traceparent": event.traceparent} if event.traceparent else {}),
         "data": request_view(event, raw=raw),
     }
     try:

@@ -51,6 +51,11 @@ def trace_id_of(traceparent: str) -> str:
     return "" if context is None else context.trace_id
 
 
+def log_fields(execution_id: str, flow_id: str, trace_id: str) -> dict[str, str]:
+    """Return what identifies an execution in a log line: its ID, its flow, and its trace, if it is in one."""
+    return {"execution": execution_id, "flow": flow_id, **({"trace_id": trace_id} if trace_id else {})}
+
+
 def state_of(headers: Iterable[tuple[str, bytes]]) -> str:
     """Return the `tracestate` among header fields, if it is valid and at most `MAX_STATE` long, else empty."""
     values = [value for name, value in headers if name == TRACESTATE]

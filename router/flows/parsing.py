@@ -30,6 +30,7 @@ from flowhook.sandbox import INLINE_BYTES
 from flowhook.sandbox.offload import Offload
 from flowhook.sandbox.worker import TooCostlyError
 from flowhook.security.address_policy import AddressPolicy
+from flowhook.tracing.context import log_fields, trace_id_of
 from flowhook.wire import convert
 from router.scheduling.matching import EventContent, FilterShape
 
@@ -73,8 +74,7 @@ class InputParser:
         except TooCostlyError as error:
             log.warning(
                 "event too costly to parse; it runs without order key, search attributes and keys of shaping",
-                flow=event.flow_id,
-                event_id=event.id,
+                **log_fields(event.id, event.flow_id, trace_id_of(event.traceparent)),
                 reason=error.reason,
             )
             return EventKeys()

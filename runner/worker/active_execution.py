@@ -13,7 +13,7 @@ from flowhook.attach import messages
 from flowhook.events.lifecycle import LifecycleEvent
 from flowhook.model import Event, JournalEntry, WorkflowError
 from flowhook.process import logs
-from flowhook.tracing.context import trace_id_of
+from flowhook.tracing.context import log_fields, trace_id_of
 from runner.interpreter import effects
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_context import ExecutionContext
@@ -95,13 +95,8 @@ class ActiveExecution:
 
     @property
     def log_fields(self) -> dict[str, str]:
-        """What identifies it in a log line: its ID, its flow, and the trace that it is in, if there is one."""
         trace_id = trace_id_of(self.event.traceparent) if self.spans is None else self.spans.trace_id
-        return {
-            "execution": self.event.id,
-            "flow": self.event.flow_id,
-            **({"trace_id": trace_id} if trace_id else {}),
-        }
+        return log_fields(self.event.id, self.event.flow_id, trace_id)
 
     @property
     def attachment_owner(self) -> str:

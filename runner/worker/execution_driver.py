@@ -354,7 +354,11 @@ class ExecutionDriver:
         """
         if self._tracing.records:
             execution.spans = self._tracing.begin(
-                execution.event, attempt=execution.attempt, resumed=execution.resumed, revision=execution.revision
+                execution.event,
+                attempt=execution.attempt,
+                resumed=execution.resumed,
+                revision=execution.revision,
+                journal=execution.journal,
             )
         prepared = self._preparer.at_once(execution)
         if prepared is not None:

@@ -8,8 +8,9 @@ Source: semantic conventions 1.44, "Messaging spans", which want a link and perm
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal
 
 import attrs
@@ -17,7 +18,7 @@ from typing_extensions import override
 
 from flowhook.attach import messages
 from flowhook.document.definition import kind_of
-from flowhook.model import Event, WorkflowError
+from flowhook.model import Event, JournalEntry, WorkflowError
 from flowhook.tracing import context
 from flowhook.tracing.context import TRACEPARENT, TraceContext
 from flowhook.tracing.tracer import Span, SpanKind, SpanTracer
@@ -27,7 +28,9 @@ from runner.outbound.call_trace import CallTrace, error_type
 
 PARENT_SECONDS: Final = 15 * 60.0
 MAX_TASKS: Final = 1000  # spans of tasks in one attempt; tasks beyond, and their calls, have none
-MAX_LINKS: Final = 128  # events of a batch that the span of its execution links to
+MAX_LINKS: Final = 128  # events that the span of an execution links to
+MAX_SEARCHED: Final = 4096  # bytes of an event in which its attributes are looked for, which come before its data
+_EVENT_PARENT: Final = re.compile(rb'"traceparent":\s*"([0-9a-f-]{55})"')
 
 
 @attrs.define(eq=False, repr=False)
@@ -44,7 +47,9 @@ class ExecutionTracing:
     def __attrs_post_init__(self) -> None:
         self.records = self._tracer is not None
 
-    def begin(self, event: Event, *, attempt: int, resumed: bool, revision: int) -> ExecutionSpans | None:
+    def begin(
+        self, event: Event, *, attempt: int, resumed: bool, revision: int, journal: Sequence[JournalEntry] = ()
+    ) -> ExecutionSpans | None:
         """Return the spans of an attempt that begins now; None: it is not recorded."""
         tracer = self._tracer
         if tracer is None:
@@ -59,9 +64,9 @@ class ExecutionTracing:
         is_recent = self._now() - event.receive_time_ms / 1000 <= PARENT_SECONDS
         parent = stored if is_first and is_recent and self._queue == "parent" and not event.batch else None
         links = () if stored is None else (stored,)
-        for each in event.batch[: MAX_LINKS - 1]:
-            other = context.parse(each.traceparent)
-            links = links if other is None else (*links, other)
+        for each in (*_woken_by(journal if resumed else ()), *(other.traceparent for other in event.batch)):
+            other = context.parse(each)
+            links = links if other is None or len(links) == MAX_LINKS else (*links, other)
         span = tracer.start(f"process {event.flow_id}", SpanKind.CONSUMER, parent, links=links)
         span.attributes = {
             "messaging.system": "flowhook",
@@ -76,6 +81,8 @@ class ExecutionTracing:
             "flowhook.execution.resumed": resumed,
             "flowhook.execution.replay": event.replay is not None,
         }
+        if event.order_key:
+            span.attributes["messaging.message.conversation_id"] = event.order_key
         if event.batch:
             span.attributes["messaging.batch.message_count"] = 1 + len(event.batch)
         return ExecutionSpans(tracer, span, context.state_of(event.headers) if self._passes else "", self._passes)
@@ -181,6 +188,13 @@ class ExecutionSpans(Observer):
         self._span.attributes["flowhook.execution.outcome"] = outcome
         error = error_type(ending.error.type) if isinstance(ending, messages.Faulted) else ""
         self._tracer.end(self._span, error)
+
+
+def _woken_by(journal: Sequence[JournalEntry]) -> Iterator[str]:
+    """Yield the `traceparent` of the event that an execution goes on with, if its last entry is one that has any."""
+    found = _EVENT_PARENT.search(journal[-1].output or b"", 0, MAX_SEARCHED) if journal else None
+    if found is not None:
+        yield found[1].decode()
 
 
 def _is_senders(event: Event) -> bool:

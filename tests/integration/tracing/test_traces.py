@@ -367,6 +367,7 @@ async def test_a_callback_by_its_one_time_url_shows_no_token(tmp_path, monkeypat
     waiting = """
 document: {{dsl: 1.0.3, namespace: default, name: waiting, version: 1.0.0}}
 webhook: {{auth: none, callbacks: {{approval: {{}}}}}}
+execution: {{order_by: "${{ .method }}"}}
 do:
   - ask: {{call: http, with: {{method: post, endpoint: "{url}/", body: "${{ $runtime.metadata.callbacks.approval }}"}}}}
   - wait: {{listen: {{to: {{one: {{with: {{type: approval}}}}}}}}}}
@@ -382,6 +383,9 @@ do:
         (server,) = await system.collector.until("POST /hook/{flow}/{callback}/{token}")
         first, second = await system.collector.until("process waiting", 2)
         (ask,) = await system.collector.until("ask")
+        asked, called_back = await system.collector.until("send waiting", 2)
+    assert [each.attributes["messaging.message.conversation_id"] for each in (first, second)] == ["POST"] * 2
+    assert [span_id for _, span_id in second.links] == [asked.span_id, called_back.span_id]
     assert server.attributes["url.path"] == "/hook/waiting/approval/REDACTED"
     assert server.attributes["flowhook.callback"] == "approval"
     assert len(token) > 20

@@ -75,7 +75,7 @@ async def test_keys_of_shaping_are_made_with_the_order_key(parser, lines):
 
 
 async def test_an_event_that_takes_too_much_to_be_read_has_no_order_and_the_operator_learns_so():
-    message = event(XML, "application/xml")
+    message = event(XML, "application/xml")._replace(traceparent=f"00-{'a' * 32}-{'b' * 16}-01")
     async with aclosing(InputParser(Offload("reading bodies", seconds=0.02))) as parser:
         with capture_logs() as written:
             assert await parser.keys(KeyExpressions("${ .body.order.account }"), message) == EventKeys()
@@ -84,7 +84,8 @@ async def test_an_event_that_takes_too_much_to_be_read_has_no_order_and_the_oper
             "event": "event too costly to parse; it runs without order key, search attributes and keys of shaping",
             "log_level": "warning",
             "flow": "f",
-            "event_id": message.id,
+            "execution": message.id,
+            "trace_id": "a" * 32,
             "reason": "TOO_COSTLY",
         }
     ]

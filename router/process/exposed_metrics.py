@@ -32,6 +32,9 @@ def expose_shard(
     parts, shard, metrics, writer = runtime.parts, runtime.shard, runtime.parts.metrics, storage.writer
     outages, runners, queues = parts.outages, parts.runners, QueueReadings(parts)
 
+    def waits(flow_id: str) -> bool:
+        return shard.queues.load(flow_id).pending > 0
+
     def credit() -> Reading:
         return [((each.runner_id,), shard.runners.credit(each.runner_id)) for each in runners]
 
@@ -61,7 +64,7 @@ def expose_shard(
             "flowhook_disk_free_bytes": lambda: disk("free_bytes"),
             "flowhook_disk_size_bytes": lambda: disk("disk_bytes"),
             "rpc_server_call_duration_seconds": lambda: list(durations.durations.items()),
-            "flowhook_flows_waiting_for_secret": lambda: sum(shard.queues.load(each).pending > 0 for each in flows.lacking),
+            "flowhook_flows_waiting_for_secret": lambda: sum(map(waits, flows.lacking)),
             "flowhook_router_buffered_events": lambda: runtime.events.buffered,
             "flowhook_router_schedules": lambda: len(cron_scheduler),
             "flowhook_router_uploads": lambda: uploads.under_way,

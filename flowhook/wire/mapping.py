@@ -9,7 +9,7 @@ A field of a type and the field of the message have the same name. What differs 
 | `status: Status`, an enum | `STATUS_FAULTED`: what follows the prefix is the member's name |
 | `error: WorkflowError \| None` | absent where it is None |
 | `output: bytes \| None` | absent, or empty where the field has no presence |
-| `kinds: tuple[LinkKind, ...]` | a repeated field; so is a `frozenset` of values that are the same in both |
+| `kinds: tuple[LinkKind, ...]` | a repeated field; so is a `frozenset` of values that are the same in both, sorted |
 | `headers: tuple[tuple[str, bytes], ...]` | a repeated message whose fields are the parts, by number |
 | `unreachable_from: Mapping[str, str]` | the same, of two fields |
 | `event: bytes` | `event`, a message, serialized |
@@ -189,7 +189,8 @@ def _repeated(kind: Any, field: FieldDescriptor) -> _Codec:
         )
     item = _codec_of(get_args(kind)[0], field, optional=True)
     if item is None:
-        return _Codec(list, get_origin(kind))
+        collection = get_origin(kind)
+        return _Codec(sorted if collection is frozenset else list, collection)
     encode, decode = item
     return _Codec(
         lambda parts: [encode(each) for each in parts],

@@ -19,7 +19,6 @@ from flowhook.model import Event
 from flowhook.wire import convert
 from runner import session
 from runner.evaluation.evaluator import Evaluator
-from runner.guard.evaluation_record import EvaluationRecord
 from runner.interpreter.effects import WorkflowCompleted
 from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.execution_machine import ExecutionMachine
@@ -96,7 +95,7 @@ def main() -> None:
     (response,) = codec.encode_responses([messages.AssignmentBatch(assignments)])
     batch = response.SerializeToString()
     for name, definition in FLOWS.items():
-        program = compile_program(definition, Evaluator(EvaluationRecord()))
+        program = compile_program(definition, Evaluator())
         link = session.Session(runner_id="bench", components=(), build="", capacity=4 * BATCH, losses_explained=True)
         link.connected(time.monotonic())
         link.take()

@@ -16,6 +16,7 @@ import hmac
 import os
 import secrets
 import stat
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -38,16 +39,13 @@ _CONTEXT: Final = b"flowhook secret\x00"
 class SecretCipher:
     """Encrypts and decrypts secrets; `key`: 32 bytes, as `load_secrets_key` returns them."""
 
-    __slots__ = ("_key", "_made")
-
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self._made: AESGCM | None = None
 
     def encrypt(self, name: str, value: bytes) -> bytes:
         """Return `value` encrypted; only `open` with the same name and key decrypts it."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        return _VERSION + nonce + self._cipher().encrypt(nonce, value, _associated_data(name))
+        return _VERSION + nonce + self._cipher.encrypt(nonce, value, _associated_data(name))
 
     def open(self, name: str, sealed: bytes) -> bytes:
         """Return the decrypted value of a secret that was sealed under a name.
@@ -67,7 +65,7 @@ class SecretCipher:
         # One error for all causes, raised outside the handler: a chained exception would hold the cipher's arguments.
         try:
             if sealed[:1] == _VERSION and len(ciphertext) >= _TAG_BYTES:
-                return self._cipher().decrypt(nonce, ciphertext, _associated_data(name))
+                return self._cipher.decrypt(nonce, ciphertext, _associated_data(name))
         except InvalidTag:
             pass
         raise ConflictError(
@@ -76,13 +74,12 @@ class SecretCipher:
             reason="SECRET_NOT_DECRYPTABLE",
         )
 
+    @cached_property
     def _cipher(self) -> AESGCM:
         """Return the cipher. Imports `cryptography` on first use (7 ms, 2 MiB), because there may be no secrets."""
-        if self._made is None:
-            from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - see above
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - see above
 
-            self._made = AESGCM(self._key)
-        return self._made
+        return AESGCM(self._key)
 
 
 def derive_key(key: bytes, purpose: bytes) -> bytes:

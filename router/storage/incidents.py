@@ -11,7 +11,7 @@ import orjson
 from flowhook.model.incidents import Incident, IncidentNote
 from router.storage.limits import DEFAULT_PAGE
 from router.storage.part import StoragePart, reading, writing
-from router.storage.statements import BEFORE
+from router.storage.statements import BEFORE, trim
 
 MAX_CLOSED: Final = 1000
 _COLUMNS: Final = "number, announced, id, destination, open_time_ms, close_time_ms, content"
@@ -32,11 +32,7 @@ def _save(connection: apsw.Connection, incidents: Sequence[Incident]) -> None:
         " ON CONFLICT (id) DO UPDATE SET close_time_ms = excluded.close_time_ms, content = excluded.content",
         [(each.id, each.destination, each.open_time_ms, each.close_time_ms, _dump(each)) for each in incidents],
     )
-    connection.execute(
-        "DELETE FROM incident WHERE close_time_ms NOT NULL AND number <= (SELECT number FROM incident"
-        " WHERE close_time_ms NOT NULL ORDER BY number DESC LIMIT 1 OFFSET ?)",
-        (MAX_CLOSED,),
-    )
+    trim(connection, "incident", MAX_CLOSED, "close_time_ms NOT NULL")
 
 
 def _announced(connection: apsw.Connection, incident_id: str, announced: int) -> None:
@@ -49,43 +45,39 @@ def _dump(incident: Incident) -> bytes:
     return orjson.dumps([incident.cause, incident.flows, incident.failures, incident.probes, notes])
 
 
-def _load(row: tuple[Any, ...]) -> StoredIncident:
-    number, announced, incident_id, destination, open_time_ms, close_time_ms, content = row
-    cause, flows, failures, probes, history = orjson.loads(content)
-    notes = tuple(IncidentNote(*each) for each in history)
-    found = Incident(
-        incident_id, destination, cause, open_time_ms, close_time_ms, tuple(flows), failures, probes, notes
-    )
-    return StoredIncident(found, number, announced)
+def _select(connection: apsw.Connection, condition: str, *values: Any) -> list[StoredIncident]:
+    found = []
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM incident WHERE {condition}", values)  # noqa: S608 - constants
+    for number, announced, incident_id, destination, open_time_ms, close_time_ms, content in rows:
+        cause, flows, failures, probes, history = orjson.loads(content)
+        notes = tuple(IncidentNote(*each) for each in history)
+        incident = Incident(
+            incident_id, destination, cause, open_time_ms, close_time_ms, tuple(flows), failures, probes, notes
+        )
+        found.append(StoredIncident(incident, number, announced))
+    return found
 
 
 def _open(connection: apsw.Connection) -> list[StoredIncident]:
     """Return those that are open, the oldest first."""
-    rows = connection.execute(f"SELECT {_COLUMNS} FROM incident WHERE close_time_ms IS NULL ORDER BY number")  # noqa: S608 - constants
-    return [_load(row) for row in rows]
+    return _select(connection, "close_time_ms IS NULL ORDER BY number")
 
 
 def _closed(
     connection: apsw.Connection, *, before_number: int | None = None, limit: int = DEFAULT_PAGE
 ) -> list[StoredIncident]:
     """Return those that are over, the newest first."""
-    rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM incident WHERE close_time_ms NOT NULL AND number < {BEFORE}"  # noqa: S608 - constants
-        " ORDER BY number DESC LIMIT ?",
-        (before_number, limit),
-    )
-    return [_load(row) for row in rows]
+    condition = f"close_time_ms NOT NULL AND number < {BEFORE} ORDER BY number DESC LIMIT ?"
+    return _select(connection, condition, before_number, limit)
 
 
 def _unannounced(connection: apsw.Connection) -> list[StoredIncident]:
     """Return those of which a lifecycle event is to be published."""
-    query = f"SELECT {_COLUMNS} FROM incident WHERE announced < 1 + (close_time_ms NOT NULL) ORDER BY number"  # noqa: S608 - constants
-    return [_load(row) for row in connection.execute(query)]
+    return _select(connection, "announced < 1 + (close_time_ms NOT NULL) ORDER BY number")
 
 
 def _get(connection: apsw.Connection, incident_id: str) -> StoredIncident | None:
-    row = connection.execute(f"SELECT {_COLUMNS} FROM incident WHERE id = ?", (incident_id,)).fetchone()  # noqa: S608 - constants
-    return None if row is None else _load(row)
+    return next(iter(_select(connection, "id = ?", incident_id)), None)
 
 
 class IncidentLog(StoragePart):

@@ -13,7 +13,7 @@ import apsw
 from flowhook.model.rejections import RejectionCount
 from router.storage.limits import DEFAULT_PAGE
 from router.storage.part import StoragePart, reading, writing
-from router.storage.statements import BEFORE
+from router.storage.statements import BEFORE, trim
 
 MAX_OF_FLOW: Final = 100
 MAX_IN_ALL: Final = 10_000
@@ -56,18 +56,10 @@ def _add(connection: apsw.Connection, rejections: Sequence[StoredRejection]) -> 
         [(*row[1:8], row.outcome) for row in rejections],
     )
     for flow_id, outcome in {(row.flow_id, row.outcome) for row in rejections}:
-        connection.execute(
-            "DELETE FROM rejection WHERE flow_id = ?1 AND outcome = ?2 AND number <= (SELECT number FROM rejection"
-            " WHERE flow_id = ?1 AND outcome = ?2 ORDER BY number DESC LIMIT 1 OFFSET ?3)",
-            (flow_id, outcome, MAX_OF_FLOW),
-        )
+        trim(connection, "rejection", MAX_OF_FLOW, "flow_id = ?1 AND outcome = ?2", flow_id, outcome)
     # what was refused, and can be accepted, does not make room for what was not
     for is_refused in {row.outcome == REFUSED for row in rejections}:
-        connection.execute(
-            f"DELETE FROM rejection WHERE (outcome = '{REFUSED}') = ?1 AND number <= (SELECT number FROM rejection"  # noqa: S608 - constants
-            f" WHERE (outcome = '{REFUSED}') = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
-            (is_refused, MAX_IN_ALL),
-        )
+        trim(connection, "rejection", MAX_IN_ALL, f"(outcome = '{REFUSED}') = ?1", is_refused)
     newest = max((row.time_ms for row in rejections), default=0)
     connection.execute(  # they are in order of time, nearly: those that are kept are not looked at
         "DELETE FROM rejection WHERE number <"

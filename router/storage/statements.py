@@ -46,6 +46,15 @@ def increment_counter(connection: apsw.Connection, name: str) -> int:
     return value
 
 
+def trim(connection: apsw.Connection, table: str, most: int, condition: str, *values: object) -> None:
+    """Remove the rows of a table that meet a condition, given with numbered parameters, but the last ones by number."""
+    connection.execute(
+        f"DELETE FROM {table} WHERE {condition} AND number <="  # noqa: S608 - constants
+        f" (SELECT number FROM {table} WHERE {condition} ORDER BY number DESC LIMIT 1 OFFSET {most})",
+        values,
+    )
+
+
 # with the plus sign, it looks at the row itself, which is read or written anyway, rather than at `execution_by_end`
 _OF_UNENDED: Final = f"EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND +end_time_ms = {UNENDED})"  # noqa: S608
 

@@ -32,6 +32,15 @@ async def beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.wait(tasks)
 
 
+async def first(*waits: Awaitable[Any]) -> None:
+    """Wait until one of several is done; cancel the others."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await end_tasks(tasks)
+
+
 async def wait_at_most(seconds: float | None, awaited: Awaitable[object]) -> bool:
     """Wait for something, up to `seconds` (None: without end), and return whether it has come."""
     with suppress(TimeoutError):

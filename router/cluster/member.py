@@ -15,7 +15,7 @@ import attrs
 from typing_extensions import override
 
 import flowhook
-from flowhook.asyncio_tasks import end_tasks, wait_at_most
+from flowhook.asyncio_tasks import end_tasks, first, wait_at_most
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.model.audit import AuditEntry
 from flowhook.process import logs
@@ -55,15 +55,6 @@ HAND_OVER_SECONDS: Final = 2.0
 BLOCKED_SECONDS: Final = 5.0  # pause before following is tried again when an operator has to act
 WARNING: Final = "log"  # kind of the warning that something which came from the servers of the log is not authentic
 log = logs.get_logger(__name__)
-
-
-async def first(*waits: Awaitable[Any]) -> None:
-    """Wait until one of several is done; cancel the others."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        await end_tasks(tasks)
 
 
 async def unless(work: Awaitable[Any], stop: asyncio.Event, abandon: Callable[[], None]) -> Any:

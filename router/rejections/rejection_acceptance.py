@@ -15,7 +15,7 @@ from typing import Final
 import attrs
 
 from flowhook import limits
-from flowhook.asyncio_tasks import end_tasks
+from flowhook.asyncio_tasks import first
 from flowhook.errors import ConflictError, ExhaustedError, InternalError, NotFoundError, UnavailableError
 from flowhook.events import ids
 from flowhook.sharing import FairQueue, current_principal
@@ -110,15 +110,14 @@ class VerifierPool:
         verifier = _Verifier()
         self._verifiers.append(verifier)
         self._attached.set()
-        loops = [asyncio.ensure_future(verifier.send_all(write)), asyncio.ensure_future(verifier.read_all(answers))]
         try:
-            await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+            # a broken stream is no news: the edge attaches again
+            await first(verifier.send_all(write), verifier.read_all(answers))
         finally:
             self._verifiers.remove(verifier)
             if not self._verifiers:
                 self._attached.clear()
             verifier.end()
-            await end_tasks(loops)  # a broken stream is no news: the edge attaches again
 
     async def verify(self, request: pb.AttachVerifierResponse) -> pb.AttachVerifierRequest:
         """Let an edge verify a request; if its stream ends, another.

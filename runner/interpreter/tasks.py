@@ -89,7 +89,7 @@ def run_block(block: Block, state: BranchState, data: Any) -> Steps:
     position, data, resumed = (0, data, None) if frame is None else snapshot.resume(shared, data)
     while position < len(nodes):
         node = nodes[position]
-        if frame is not None:
+        if frame is not None and (journal.size or not node.instant):  # else no snapshot is taken before it has ended
             frame.position, frame.data, frame.running, frame.extended = position, data, None, None
             frame.number = shared.tasks + 1
             if journal.size:

@@ -56,7 +56,7 @@ do:
     "payments": f"webhook: {{auth: {{stripe: {{secret: stripe-webhook}}}}}}\n{KEEPS}",
     "hourly-report": f"webhook: {{auth: none, expect: {{every: PT5S}}}}\n{KEEPS}",
     "mirrors": """schedule: {on: {one: {with: {type: com.example.mirrored}}}}
-do: [{mirror: {call: http, with: {method: post, endpoint: http://127.0.0.1:9, body: "${ $secrets.mirror-token }"}}}]
+do: [{mirror: {set: {characters: '${ $secrets["mirror-token"] | length }'}}}]
 use: {secrets: [mirror-token]}
 """,
     "publisher": """webhook: {auth: none}
@@ -256,6 +256,7 @@ def test_a_flow_that_gets_no_event(place):
 
 
 def test_a_secret_that_executions_wait_for(place):
+    place.cluster.run("secrets", "set", "stripe-webhook", "--value", "whsec_s3cret")  # requests wait for none
     place.send("publisher")
     place.prometheus.until_alert("FlowhookSecretMissing")
     check_runbook(place, "FlowhookSecretMissing")  # which sets it

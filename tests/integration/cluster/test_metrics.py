@@ -42,7 +42,7 @@ async def test_owner_and_standby_say_how_the_log_is(routers):
             assert ups
             assert set(ups) == {1.0}
         names = {each.name for each in METRICS.values() if "router" in each.roles}
-        assert {name for name in await text_of(owner) if name.startswith("flowhook_")} == {
+        assert {name for name in await text_of(owner) if name.startswith(("flowhook_", "rpc_"))} == {
             name for name in names if not name.startswith(ELSEWHERE)
         }
         assert "flowhook_queue_depth" not in await text_of(standby)

@@ -67,7 +67,10 @@ async def test_it_shows_why_the_cluster_is_not_ready_then_what_each_process_does
         processes = {process["name"]: process for process in view["processes"]}
         assert processes["edge-1"]["started_at"].startswith("2023-11-14T22:13:20")
         assert processes["runner-1"]["credit"] == 3
-        assert view["storage"]["files"] == 1
+        async with asyncio.timeout(PATIENCE):  # the storage is measured every ten seconds
+            while view["storage"]["files"] != 1:
+                await asyncio.sleep(0.1)
+                view = orjson.loads((await viewer.get("/api/cluster")).body)
         assert view["storage"]["file_bytes"] > 2 << 20
         assert view["storage"]["database_bytes"] > 0
         assert 0 < view["storage"]["free_bytes"] < view["storage"]["disk_bytes"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from support.cases import cases
 
@@ -17,7 +17,7 @@ def test_what_the_prometheus_client_writes_is_accepted_and_labelled():
     Histogram("seconds", 'Of "a" \\ \n b.', ["path"], registry=registry).labels('q"uo\\te\n,process="x"').observe(1e-9)
     for number, value in enumerate((float("nan"), float("-inf"), -1.5e-05, 1e300)):
         Gauge(f"g{number}", "", registry=registry).set(value)
-    text = metrics.render(registry)
+    text = generate_latest(registry)
 
     checked = check(text, 'edge "1"', "edge")
 
@@ -35,7 +35,7 @@ def test_what_the_prometheus_client_writes_is_accepted_and_labelled():
 
 
 def test_metrics_of_this_process_are_accepted():
-    assert check(metrics.render(metrics.registry()), "edge-1", "edge").series > 10
+    assert check(generate_latest(metrics.registry()), "edge-1", "edge").series > 10
 
 
 @cases(
@@ -67,5 +67,5 @@ def test_anything_else_is_left_out(text):
 
 
 def test_own_metrics_get_the_same_labels_without_being_checked():
-    text = metrics.render(metrics.registry()) + b'# HELP a A.\n# TYPE a gauge\na{b="}{ \\" "} 1.0\n'
+    text = generate_latest(metrics.registry()) + b'# HELP a A.\n# TYPE a gauge\na{b="}{ \\" "} 1.0\n'
     assert labelled(text, 'edge "1"', "edge") == check(text, 'edge "1"', "edge").text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +11,7 @@ import attrs
 
 from flowhook import limits
 from flowhook.attach.limits import split
+from flowhook.errors import FlowhookError
 from flowhook.model import Status
 from flowhook.model.executions import Attempt
 from flowhook.process import logs
@@ -188,9 +190,10 @@ class TransitionWriter:
 
     async def _fault(self, end: stored.Ended, flow_id: str, why: str) -> None:
         await self.apply(TransitionBatch(ends=[end]))
-        records = await self._parts.writer.call_with_retry(lambda: self._parts.state.records([end.seq]))
-        for record in records.values():
-            log.error("an execution can't be run", flow=flow_id, execution=record.id, cause=why)
+        ids: dict[int, str] = {}
+        with suppress(FlowhookError):  # what can't be run may be damaged: that its ID can't be read must stop nothing
+            ids = await self._parts.state.execution_ids([end.seq])
+        log.error("an execution can't be run", flow=flow_id, execution=ids.get(end.seq, ""), cause=why)
 
     def publish_replies(self, changes: Sequence[stored.StateChange]) -> None:
         """Notify callers that wait for the replies among `changes`, which must be durable."""

@@ -131,6 +131,22 @@ async def test_an_execution_that_can_never_be_read_is_faulted_and_holds_up_no_ot
     assert (await link.next())[0].event == b"next"
 
 
+async def test_an_execution_of_which_nothing_can_be_read_is_faulted_and_stops_nothing(shard, monkeypatch):
+    async def fail(_seqs):
+        raise InternalError("damaged", reason="STORAGE_CALL_FAILED")
+
+    (seq,) = await shard.append("a", b"damaged")
+    shard.forget_payloads()
+    with monkeypatch.context() as damaged, shard.host.waiters.place("a") as wait_for:
+        for name in ("work", "records", "execution_ids"):
+            damaged.setattr(shard.state, name, fail, raising=False)
+        link = shard.attach(credit=1)
+        await wait_for(seq)
+    assert (await shard.record(seq)).status is Status.FAULTED
+    await shard.append("a", b"next")
+    assert (await link.next())[0].event == b"next"
+
+
 async def test_an_execution_whose_body_is_gone_is_faulted(shard, tmp_path):
     (seq,) = await shard.append("a", b"x" * (limits.INLINE_BODY_BYTES + 1))
     shard.forget_payloads()

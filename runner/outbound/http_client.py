@@ -82,7 +82,6 @@ class HttpClient:
                 if not (request.follow and response.status in _REDIRECTS and location):
                     return await read_response(response, request)
                 answered, request = request, replace(request, url=request.url.join(URL(location)))
-                request.account = account if request.url.origin() == origin else None
                 # Source: RFC 9110, sections 15.4.2 to 15.4.4
                 becomes_get = response.status == HTTPStatus.SEE_OTHER and request.method != "HEAD"
                 if becomes_get or (response.status, request.method) in _BECOME_GET:
@@ -91,6 +90,7 @@ class HttpClient:
             if request.url.scheme not in _FOLLOWED.get(answered.url.scheme, ()):
                 detail = f"{answered.shown_url()} redirects to {request.url.scheme}:, which is not followed"
                 raise fault(Kind.COMMUNICATION, detail)
+            request.account = account if request.url.origin() == origin else None
             if request.url.origin() != answered.url.origin():
                 harmless = ((name, value) for name, value in request.headers.items() if is_harmless(name))
                 request.headers = CIMultiDict(harmless)

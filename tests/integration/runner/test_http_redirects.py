@@ -57,3 +57,14 @@ async def test_a_redirect_changes_the_method_only_as_http_says(call, http_server
     await call(method=method, endpoint=f"{base}/", body=None if method == "head" else {"a": 1}, redirect=True)
     retained = expected not in ("GET", "HEAD")
     assert seen[1] == (expected, '{"a":1}' if retained else "", "application/json" if retained else None)
+
+
+@pytest.mark.parametrize("location", ["mailto:ops@example.org", "data:,x", "file:///etc/passwd", "ftp://127.0.0.1/x"])
+async def test_a_redirect_to_what_is_not_http_is_not_followed_and_names_the_scheme(call, http_server, location):
+    async def redirect(_request):
+        return web.Response(status=302, headers={"Location": location})
+
+    base = await http_server(redirect)
+    error = await call(method="get", endpoint=f"{base}/", redirect=True)
+    assert kind(error) == ("communication", 500)
+    assert error.detail == f"{base}/ redirects to {location.partition(':')[0]}:, which is not followed"

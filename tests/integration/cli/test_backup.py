@@ -34,7 +34,6 @@ STATUSES = {
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch):
     monkeypatch.setattr("cli.commands.backup.HEARTBEAT_SECONDS", 0.1)
-    monkeypatch.setattr("cli.commands.backup.HEARTBEAT_SECONDS", 0.1)
     monkeypatch.setattr("router.process.backups.lower_priority", lambda: None)  # it is for the whole of this process
 
 

@@ -141,6 +141,7 @@ def test_no_sequence_exceeds_the_total_or_takes_the_reserve_or_leaves_anything_b
     ("one", "other", "same"),
     [
         ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
         ("2001:db8::1", "2001:db8:0:1::1", False),
         ("::ffff:192.0.2.1", "192.0.2.1", True),
         ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),

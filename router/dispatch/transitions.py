@@ -105,6 +105,8 @@ class TransitionWriter:
         self._parts.writer.notify()
         if parks or self._parts.shard.queues.may_assign:  # those that park leave places, once the caller says so
             self._parts.effects.add(ASSIGN_READY)
+        else:  # what ended may have been the last one to wait for some lifecycle events
+            self._parts.runners.send_wanted_types()
         concerned: Sequence[stored.Ended | stored.Parked | stored.Delivered | Loss] = [*ends, *parks, *again]
         self._parts.watchers.changed(each.seq for each in concerned)
 

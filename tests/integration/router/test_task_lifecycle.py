@@ -9,8 +9,10 @@ from support.routers import flow, running_router
 from support.runners import attached
 from support.started_flows import next_assignment, starting_events
 
+from flowhook.attach.messages import Completed, SubscriptionUpdate
 from flowhook.events.lifecycle import CorrelationEventType, TaskEventType, WorkflowEventType
 from flowhook.events.workflow_input import rfc3339
+from flowhook.model import EventFilter, Subscription
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
 
@@ -54,6 +56,26 @@ async def test_runners_hear_what_is_wanted_and_when_that_changes(router, client)
                 assert await lifecycle_filter(runner) == [TaskEventType.FAULTED, CorrelationEventType.STARTED]
             await client.flows.delete("log")
             assert await lifecycle_filter(late) == [CorrelationEventType.STARTED]
+
+
+async def test_what_only_a_cancelled_execution_waited_for_is_wanted_no_more(shard, runner):
+    waits = Subscription("/do/0/wait#0", (EventFilter(False, TaskEventType.FAULTED),))
+    delivery = await shard.work_on(runner)
+    seq = shard.core.leases.seq_of(delivery.lease)
+    await shard.park(runner, delivery, waits)
+    shard.host._dispatcher.assign()
+    assert runner.wanted == [{TaskEventType.FAULTED}]
+    await shard.host.commands.cancel((await shard.record(seq)).id)
+    assert runner.wanted == [{TaskEventType.FAULTED}, set()]
+
+
+async def test_what_only_an_execution_that_ends_listened_to_is_wanted_no_more(shard, runner):
+    listens = Subscription("/do/0/wait#0", (EventFilter(False, TaskEventType.FAULTED),))
+    delivery = await shard.work_on(runner)
+    shard.host.listen(runner, SubscriptionUpdate(delivery.lease, 1, (listens,)))
+    assert runner.wanted == [{TaskEventType.FAULTED}]
+    await shard.settle(runner, delivery, Completed(b"1"))
+    assert runner.wanted == [{TaskEventType.FAULTED}, set()]
 
 
 async def test_an_execution_that_waits_for_such_an_event_is_counted_while_it_does(router, client):

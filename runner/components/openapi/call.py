@@ -106,7 +106,7 @@ def build_request(operation: ApiOperation, given: Mapping[str, Any]) -> HttpRequ
     if content_type:
         headers.setdefault("Content-Type", content_type)
     if cookies := "; ".join(filter(None, written["cookie"].values())):
-        headers["Cookie"] = cookies
+        headers.add("Cookie", cookies)
     url = _url(operation, written["path"], written["query"].values())
     return HttpRequest(operation.method, url, headers, body)
 

@@ -127,6 +127,12 @@ def test_parameters_go_where_they_are_declared():
     )
 
 
+def test_a_header_that_a_document_calls_cookie_is_sent_beside_the_parameters_in_cookies():
+    document = PETS.replace("{name: X-Trace, in: header}", "{name: cookie, in: header}")
+    made = request("getPet", document, id=1, verbose=True, cookie="a=1", session="s")
+    assert made.headers.getall("Cookie") == ["a=1", "session=s"]
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

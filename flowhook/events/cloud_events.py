@@ -21,6 +21,7 @@ from flowhook.json import dumps_beyond_orjson
 from flowhook.model import Event
 from flowhook.model.error_types import standard_type
 from flowhook.payloads.content_type import is_json
+from flowhook.tracing.context import trace_id_of
 
 ReadAs = Literal["data", "envelope", "raw"]
 """The part of an event that is read: its data, the whole event, or its data as text."""
@@ -58,7 +59,7 @@ def from_callback(event: Event, *, raw: bool = False) -> bytes:
         "time": rfc3339(event.receive_time_ms),
         "datacontenttype": "application/json",
         **one_time,
-        **({"traceparent": event.traceparent} if event.traceparent else {}),
+        **({"traceparent": event.traceparent} if trace_id_of(event.traceparent) else {}),  # senders may send anything
         "data": request_view(event, raw=raw),
     }
     try:

@@ -50,6 +50,15 @@ def test_only_a_callback_that_arrived_by_a_one_time_url_says_so():
     assert event == orjson.loads(cloud_events.from_callback(EVENT))
 
 
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [(f"00-{'a' * 32}-{'b' * 16}-01", True), ("", False), ("sesame", False), (f"00-{'0' * 32}-{'b' * 16}-01", False)],
+)
+def test_a_callback_has_the_trace_context_of_its_request_and_nothing_else_that_was_sent_in_its_place(sent, said):
+    event = cloud_events.parse(cloud_events.from_callback(EVENT._replace(traceparent=sent)))
+    assert event.get("traceparent") == (sent if said else None)
+
+
 def test_a_callback_over_grpc_has_the_source_that_it_had_over_http():
     assert orjson.loads(cloud_events.from_callback(EVENT._replace(path="")))["source"] == "/hook/orders/approval"
 

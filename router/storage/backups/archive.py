@@ -103,7 +103,7 @@ class ArchiveWriter:
     def __init__(self, path: Path, *, compressed: bool, pause: Pause) -> None:
         """Create the file."""
         self._file = os.fdopen(open_private(path, os.O_WRONLY | os.O_EXCL), "wb")
-        packed: Any = _PacedFile(self._file, path.parent, pause)  # tarfile and zstandard ask for no more than it has
+        packed: Any = _PacedFile(self._file, path, pause)  # tarfile and zstandard ask for no more than it has
         self._sink: _PacedFile = packed
         self._packer: zstandard.ZstdCompressionWriter | None = None
         if compressed:
@@ -149,23 +149,35 @@ class ArchiveWriter:
         self._sums.append(f"{source.digest.hexdigest()}  {name}\n")
 
 
-def begin_writeback(file: IO[bytes], offset: int, size: int) -> None:
-    """Have the kernel begin to write a range of a file to disk, without waiting for it.
+class Writeback:
+    """Has the kernel write a file that grows to disk in pieces, without waiting for it.
 
     A sync of a file that grows would commit the journal of the file system, for which every other sync waits.
     """
-    if hasattr(os, "posix_fadvise"):  # not on macOS
-        os.posix_fadvise(file.fileno(), offset, size, os.POSIX_FADV_DONTNEED)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._begun = 0  # bytes whose writeback has begun
+
+    def advance(self) -> None:
+        """Begin to write what came since the last piece, if that is enough; StorageError if the disk has no room."""
+        size = self._path.stat().st_size
+        if size - self._begun < WRITEBACK_BYTES:
+            return
+        if hasattr(os, "posix_fadvise"):  # not on macOS
+            with self._path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), self._begun, size - self._begun, os.POSIX_FADV_DONTNEED)
+        check_room(self._path.parent, 0)  # what is served from the same disk goes first
+        self._begun = size
 
 
 class _PacedFile:
     """A file that is written to disk in pieces, and whose writer pauses."""
 
-    def __init__(self, file: IO[bytes], directory: Path, pause: Pause) -> None:
+    def __init__(self, file: IO[bytes], path: Path, pause: Pause) -> None:
         self._file = file
-        self._directory = directory
+        self._writeback = Writeback(path)
         self._pause = pause
-        self._begun = 0  # bytes whose writeback has begun
         self.failed = False  # whether nothing is written any more
 
     def write(self, data: bytes) -> int:
@@ -177,12 +189,7 @@ class _PacedFile:
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)
-        size = self._file.tell()
-        if size - self._begun >= WRITEBACK_BYTES:
-            self._file.flush()
-            begin_writeback(self._file, self._begun, size - self._begun)
-            check_room(self._directory, 0)  # what is served from the same disk goes first
-            self._begun = size
+        self._writeback.advance()
         self._pause()
 
     def flush(self) -> None:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,14 +33,13 @@ from router.storage.backups.archive import (
     PLAIN_SUFFIX,
     SUFFIXES,
     TOKENS,
-    WRITEBACK_BYTES,
     ArchiveWriter,
     Manifest,
-    begin_writeback,
+    Writeback,
     read_archive,
 )
 from router.storage.backups.targets import locked_directory, time_of
-from router.storage.blobs import BlobCache, check_room, named_blobs, sync
+from router.storage.blobs import BlobCache, named_blobs, sync
 from router.storage.commit_log.interface import ReplicatedLog
 from router.storage.formats import EARLIEST
 from router.storage.registry import read_fingerprint
@@ -129,8 +129,7 @@ class BackupMaker:
             blobs = _BlobLinks(database.parent / "blobs", links)
             blobs.link(_read_names(database))
             copy, pace = work / DATABASE, BackupPace(self.report, share=self.share)
-            progress = _CopyProgress(database, copy)
-            pace.describe, pace.step = progress.describe, progress.write_back
+            pace.describe, pace.step = partial(_copied, database, copy), Writeback(copy).advance
             now_ms = time.time_ns() // 1_000_000
             vacuum_into(database, copy, pause=pace.pause)
             names = _read_names(copy)
@@ -236,25 +235,10 @@ class _BlobLinks:
                 linked.hardlink_to(self._blobs / name)
 
 
-@attrs.define(eq=False, repr=False)
-class _CopyProgress:
-    """Says how far a copy is, and has it written to disk in pieces."""
-
-    _source: Path
-    _copy: Path
-    _begun: int = attrs.field(init=False, default=0)  # bytes whose writeback has begun
-
-    def write_back(self) -> None:
-        size = self._copy.stat().st_size
-        if size - self._begun >= WRITEBACK_BYTES:
-            with self._copy.open("rb") as file:
-                begin_writeback(file, self._begun, size - self._begun)
-            check_room(self._copy.parent, 0)  # what is served from the same disk goes first
-            self._begun = size
-
-    def describe(self) -> str:
-        copied, size = (path.stat().st_size >> 20 for path in (self._copy, self._source))
-        return f"{copied} of at most {size} MiB of the database copied"
+def _copied(source: Path, copy: Path) -> str:
+    """Say how far a copy is."""
+    copied, size = (path.stat().st_size >> 20 for path in (copy, source))
+    return f"{copied} of at most {size} MiB of the database copied"
 
 
 def _catch_up(replicated: ReplicatedLog, view: View, directory: Path) -> None:

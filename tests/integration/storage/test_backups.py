@@ -366,7 +366,6 @@ async def test_a_disk_that_fills_up_meanwhile_is_left_to_what_is_served_from_it(
     database, maker, target, monkeypatch, line
 ):
     monkeypatch.setattr("router.storage.backups.archive.WRITEBACK_BYTES", 1)
-    monkeypatch.setattr("router.storage.backups.making.WRITEBACK_BYTES", 1)
     monkeypatch.setattr("router.storage.backups.making.SLICE_SECONDS", 0)
     found = os.statvfs(target.parent.parent)
     full = SimpleNamespace(f_bavail=1, f_frsize=found.f_frsize)

@@ -1,4 +1,4 @@
-"""What an execution did over time, for its pages: its trace joined with the stored history of tasks, and a timeline.
+"""Timeline of an execution for the console: its trace joined with the stored history of tasks, drawn as SVG.
 
 The timeline is SVG: how long the execution was queued, and a bar for each attempt and each task. Attributes hold
 positions and sizes, classes hold colours: the policy of the console permits no inline style.

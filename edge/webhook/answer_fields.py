@@ -1,4 +1,4 @@
-"""What an endpoint says of itself: fields that are added to its answers, and answers to `OPTIONS`, which start nothing.
+"""HTTP header fields of an endpoint's answers (rate limit, CORS), and answers to `OPTIONS`, which start no execution.
 
 Added is what its flow has a rate limit or CORS for. `OPTIONS` validates webhooks of CloudEvents, or is a preflight of
 CORS.

@@ -1,4 +1,4 @@
-"""What an edge has done in separate processes: parsing large bodies, and deciding which requests flows want.
+"""Work of an edge in sandboxed processes: parses large bodies, and evaluates the filters and schemas of flows.
 
 Whatever a body contains, the edge gets its keys and at most `MAX_SELECTED_BYTES` of it back, so that its own work is
 bounded. A decision is by any jq program, and any JSON Schema, and either may take for ever. So both have some CPU time

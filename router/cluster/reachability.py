@@ -1,4 +1,4 @@
-"""Which routers' advertised addresses edges, runners and routers can reach: by their reports, and by calls to routers.
+"""Reachability of the addresses that routers advertise, as edges and runners report it and as routers try it.
 
 An edge or a runner has one voice, its latest report, which counts only while it is fresh. A report is true of its
 reporter alone: `ownership` decides by how many of them agree.

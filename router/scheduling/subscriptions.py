@@ -1,4 +1,4 @@
-"""What waiting executions subscribe to, and the events that no execution subscribes to yet.
+"""Subscriptions of executions that wait for events, matched by filter, and a buffer of events without a subscriber.
 
 An event finds its subscribers with one lookup for each filter shape its flow uses for its type. Shapes are written in
 flow files, so there are few of them however many executions wait. An execution that waits for one event takes about 300

@@ -110,19 +110,23 @@ class ProcessReporter:
     # Unix time in seconds by the clock whose skew is measured
     _now: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
     _metrics_due: float = attrs.field(init=False, default=0.0)  # monotonic time
+    _told: tuple[object, ...] = attrs.field(init=False, default=())  # the health in the last report
     _complete: bool = attrs.field(init=False, default=True)
     _skewed: bool = attrs.field(init=False, default=False)
 
     async def run(self) -> None:
         """Report until cancelled: at once, as soon as the process is ready, then every `interval` seconds.
 
-        At rest, when the process does little and has nothing new to say but metrics, every third of those.
+        Once more at once if its health has changed while the report was on its way; otherwise after the interval in
+        which it did. At rest, when it does little and has nothing new to say but metrics, every third of those.
 
         A process that is to stop says so at the end, or it would be taken for one that died.
         """
         try:
             while True:
                 delivered = await self._try_to_report()
+                if delivered and self._health() != self._told:
+                    delivered = await self._try_to_report()  # not again: each report may change what a warning says
                 if not self._process_state.ready.is_set():
                     await wait_at_most(self._interval, self._process_state.ready.wait())
                 elif delivered:
@@ -137,14 +141,14 @@ class ProcessReporter:
 
     async def _until_due(self) -> None:
         for _ in range(REST_INTERVALS):
-            state, used = self._shown_state(), time.process_time()
+            connections, used = self._process_state.connections(), time.process_time()
             await next_tick(self._interval)
-            if self._shown_state() != state or time.process_time() - used > REST_SHARE * self._interval:
+            changed = self._health() != self._told or self._process_state.connections() != connections
+            if changed or time.process_time() - used > REST_SHARE * self._interval:
                 return
 
-    def _shown_state(self) -> tuple[object, ...]:
-        state = self._process_state
-        return state.lack(), state.url, state.connections(), tuple(state.warnings.values())
+    def _health(self) -> tuple[object, ...]:
+        return self._process_state.lack(), self._process_state.url, tuple(self._process_state.warnings.values())
 
     async def _try_to_report(self) -> bool:
         """Report; return whether the router has the report."""
@@ -165,6 +169,7 @@ class ProcessReporter:
         if not keeps:
             with contextlib.suppress(TimeoutError):
                 rendered = await self._process_state.metrics()
+        self._told = self._health()
         process = build_report(self._process_state, rendered)
         request = cluster_service_pb2.ReportProcessRequest(process=process, keeps_metrics=keeps)
         asked = self._now()

@@ -110,6 +110,7 @@ class OwnedShard:
         parts = ShardParts(
             shard=Shard(
                 epoch=state.epoch,
+                fence=state.fence,
                 lease_seconds=settings.lease_seconds,
                 max_attempts=settings.max_attempts,
                 reattach_seconds=REATTACH_SECONDS,

@@ -7,7 +7,8 @@ stored before the next lease, of a later term, is granted.
 A runner that was attached when a router died presents its tokens to the next router. That one *adopts* the leases of
 the stored term, unless another runner works on the execution: no other runner ever had it. This holds over any number
 of restarts, because executions found at a start are assigned under a new term, stored before the runner is notified.
-The first lease of a new execution, of term 0, needs no record.
+The first lease of a new execution, of term 0, needs no record. Leases of epochs before the *fence* are of a state that
+was lost and replaced by a backup: no router adopts them.
 
 Leases are renewed and expire per runner, so a renewal costs nothing per execution. A runner is lost when it sends
 nothing for the duration of a lease, or does not reattach soon after its stream ended.
@@ -70,8 +71,9 @@ class LeaseTable:
     A lease is listed here and in the `leases` of its runner, or in neither.
     """
 
-    def __init__(self, epoch: int) -> None:
+    def __init__(self, epoch: int, fence: int = 0) -> None:
         self._epoch = epoch & 0xFFFFFFFF
+        self._fence = fence & 0xFFFFFFFF
         self._granted = 0
         self._by_token: dict[bytes, Lease] = {}
         self._by_seq: dict[int, Lease] = {}
@@ -140,7 +142,7 @@ class LeaseTable:
         if len(token) != _TOKEN.size:
             return None
         epoch, term, _, seq = _TOKEN.unpack(token)
-        if epoch >= self._epoch or not self.is_recovered(seq) or term + 1 != self.term_of(seq):
+        if not self._fence <= epoch < self._epoch or not self.is_recovered(seq) or term + 1 != self.term_of(seq):
             return None
         return int(seq)
 

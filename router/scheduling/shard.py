@@ -68,7 +68,9 @@ class Shard:
     `pending`.
     """
 
-    def __init__(self, *, epoch: int, lease_seconds: float, max_attempts: int, reattach_seconds: float) -> None:
+    def __init__(
+        self, *, epoch: int, lease_seconds: float, max_attempts: int, reattach_seconds: float, fence: int = 0
+    ) -> None:
         """Start with no runner and nothing accepted.
 
         Args:
@@ -77,13 +79,14 @@ class Shard:
             max_attempts: attempts charged to an execution before it is exhausted.
             reattach_seconds: how long a detached runner may take to reattach, and how long executions accepted
                 before a restart are held for the runners that work on them.
+            fence: leases of earlier epochs are void: they were granted before a backup was restored.
         """
         self.unfinished = 0  # accepted executions that have not ended
         self._reattach_seconds = reattach_seconds
         self.queues = FairQueues()
         self.order_keys = KeyedQueues()
         self.runners = RunnerTable(lease_seconds=lease_seconds, reattach_seconds=reattach_seconds)
-        self.leases = LeaseTable(epoch)
+        self.leases = LeaseTable(epoch, fence)
         self.attempts = AttemptCounts(max_attempts)
         self.pending = PendingTransitions()
         self.timers = TimerQueue()

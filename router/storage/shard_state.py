@@ -50,6 +50,8 @@ class ShardState:
 
     epoch: int
     """The fencing number of this ownership, from 1: each `Storage.own` of the shard gets the next one."""
+    fence: int
+    """Leases of earlier epochs are void: they were granted before a backup was restored. 0: none was restored."""
     _writer: Writer
     _readers: Readers
     _queries: Readers

@@ -47,7 +47,7 @@ from router.storage.schema import PAGE_BYTES, connect_writer
 from router.storage.series import SeriesLog
 from router.storage.shard_state import ShardState
 from router.storage.silences import SilenceLog
-from router.storage.statements import increment_counter
+from router.storage.statements import increment_counter, read_counter
 from router.storage.vacuum import vacuum_forever
 from router.storage.writer import TransactionLog, Writer
 
@@ -242,6 +242,7 @@ class Storage:
         self._append.listener = self._append_inbound.listener = None
         # Calls run in order, so earlier writes of the former owner are committed before this one.
         epoch = await self.writer.write(partial(increment_counter, name="epoch"))
+        fence = await self.writer.write(partial(read_counter, name="fence"))
         self._owner = ShardState(
             writer=self.writer,
             readers=self._readers,
@@ -252,6 +253,7 @@ class Storage:
             write=self._write,
             wiping=self._wiping,
             epoch=epoch,
+            fence=fence,
             limits=self._limits,
         )
         return self._owner

@@ -35,6 +35,14 @@ do:
   - done: {{set: {{done: true}}}}
 """
 STEPS = 2
+GROUPED = """
+document: {{dsl: 1.0.3, namespace: default, name: {name}, version: 1.0.0}}
+webhook: {{auth: none}}
+execution: {execution}
+do:
+  - tell: {{call: http, with: {{method: post, endpoint: "{url}/{name}", body: {{batch: "${{ length }}"}}}}}}
+"""
+BATCH = 4
 
 
 @asynccontextmanager
@@ -135,6 +143,51 @@ async def test_what_was_acknowledged_before_a_backup_under_load_completes_after_
                 keys[execution].add((request.path, request.key))
         # what was done after the backup is done again, with the same keys
         assert {len(each) for each in keys.values()} == {STEPS}
+
+
+async def send(cluster, flow, number):
+    async with aiohttp.ClientSession() as session:
+        for each in range(number):
+            async with session.post(f"{cluster.http}/hook/{flow}", json={"number": each}) as response:
+                assert response.status == 202
+
+
+async def until(condition):
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.1)
+
+
+async def test_batched_and_debounced_events_that_wait_come_back_in_their_groups(tmp_path):
+    data, target = tmp_path / "data", tmp_path / "one.tar.zst"
+    policies = {
+        "batched": f"{{batch: {{size: {BATCH}, period: PT1H}}}}",
+        "debounced": "{debounce: {key: '${ .method }', period: PT1H}}",
+    }
+    async with outside_world() as outside:
+        async with running_cluster("--allow-private-addresses", data_dir=data) as cluster:
+            await cluster.client.flows.apply(
+                [GROUPED.format(name=name, execution=each, url=outside.url).encode() for name, each in policies.items()]
+            )
+            await send(cluster, "batched", BATCH - 1)
+            await send(cluster, "debounced", 5)
+            code, out = await run("backup", target, data_dir=data, storage="")
+            assert code == 0, out
+            await send(cluster, "batched", 1)
+            await until(lambda: outside.received)
+            await cluster.kill()
+        code, out = await run("restore", target, "--force", data_dir=data, storage="")
+        assert code == 0, out
+        async with running_cluster("--allow-private-addresses", data_dir=data) as cluster:
+            found = [each async for each in cluster.client.executions.list()]
+            assert {(each.flow_id, each.status, each.turn and each.turn.events) for each in found} == {
+                ("batched", Status.PENDING, BATCH - 1),
+                ("debounced", Status.PENDING, 5),
+            }
+            await send(cluster, "batched", 1)  # as the sender would, which had the last answer from the lost state
+            await until(lambda: len(outside.received) > 1)
+    assert [(each.path, json.loads(each.body)) for each in outside.received] == [("/batched", {"batch": BATCH})] * 2
+    assert len({each.key for each in outside.received}) == 1
 
 
 async def test_a_router_makes_backups_by_itself_and_says_when_it_can_not(tmp_path):

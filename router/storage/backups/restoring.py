@@ -4,9 +4,9 @@ Everything is unpacked and checked beside its place, and moved there at the end.
 first, and never removed. Of a log that still has the records after the backup, they can be applied up to a position or
 a time.
 
-Leases do not outlive a restore. The storage continues in an epoch that none before had, and each unfinished execution
-in a term that none before had: what a runner still does for the lost state is refused, and runs again. Nor do
-revisions of the registry: edges that watch it read all flows again.
+Leases do not outlive a restore: the storage continues in an epoch that none before had, and leases of earlier ones are
+void. What a runner still does for the lost state is refused, and runs again. Executions are as they were, so that they
+form the same groups. Nor do revisions of the registry outlive a restore: edges that watch it read all flows again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ from router.storage.replicated.batch import decode
 from router.storage.replicated.follower import Follower
 from router.storage.replicated.migration import Migration, locked_directory, transfer_all
 from router.storage.replicated.view import View, ViewPosition
-from router.storage.schema import FORMAT_VERSION, UNENDED, connect_writer
+from router.storage.schema import FORMAT_VERSION, connect_writer
+from router.storage.statements import read_counter, write_counter
 
 ASIDE: Final = "before-restore-"  # beginning of the name of the directory of what was there before
 WAIT_SECONDS: Final = 0.5  # how long one read of the log waits for records
@@ -196,17 +197,14 @@ class Restoring:
 
 
 def begin_anew(connection: apsw.Connection, now: int) -> None:
-    """Begin an epoch, terms of unfinished executions, and changes of the registry, that are later than all before.
+    """Begin an epoch, with the fence of leases, and changes of the registry, that are later than all before.
 
     `now`: Unix time (s). Who watches the registry since before begins anew: revisions mean something else now.
     """
     with connection:
-        connection.execute(
-            "INSERT INTO counter (name, value) VALUES ('epoch', ?1)"
-            " ON CONFLICT (name) DO UPDATE SET value = max(value + 1, ?1)",
-            (now,),
-        )
-        connection.execute("UPDATE execution SET term = max(term + 1, ?) WHERE end_time_ms = ?", (now, UNENDED))
+        fence = max(read_counter(connection, "epoch") + 1, now)
+        for name in ("epoch", "fence"):
+            write_counter(connection, name, fence)
         connection.execute(
             "INSERT INTO registry_change SELECT max(coalesce(max(revision), 0) + 2, ?), '', '' FROM registry_change",
             (now,),

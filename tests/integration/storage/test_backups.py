@@ -32,7 +32,6 @@ from router.storage.replicated.migration import Migration
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshots import SnapshotStore
 from router.storage.replicated.view import View
-from router.storage.schema import UNENDED
 from router.storage.storage import open_storage
 
 COUNT = 90
@@ -84,13 +83,12 @@ def restore(path, database, *, key="", force=False, **more):
 
 
 def content(path):
-    """Return all rows of all tables, but for what a restore changes: the epoch, and terms of unfinished executions."""
+    """Return all rows of all tables, but for what a restore changes: its epoch, and the fence of leases."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.execute("BEGIN")
-        connection.execute("UPDATE counter SET value = 0 WHERE name = 'epoch'")
+        connection.execute("DELETE FROM counter WHERE name IN ('epoch', 'fence')")
         connection.execute("DELETE FROM registry_change")
-        connection.execute("UPDATE execution SET term = 0 WHERE end_time_ms = ?", (UNENDED,))
         return tables(connection)
     finally:
         connection.close()
@@ -136,20 +134,20 @@ async def test_a_restored_storage_works_and_no_lease_of_before_is_good_in_it(sto
     try:
         owned = await reopened.own()
         assert owned.epoch > state.epoch + 1_000_000
-        leases = LeaseTable(owned.epoch)
+        leases, unfenced = LeaseTable(owned.epoch, owned.fence), LeaseTable(owned.epoch)
         unfinished = [each async for each in unfinished_of(owned)]
         assert len(unfinished) == 56
         for each in unfinished:
             leases.recover(each.seq, each.term)
-        former = [
-            former.grant(each.seq, None, SimpleNamespace(leases={}), 1).token
-            for epoch in (state.epoch, state.epoch + 1)
-            for term in (0, 1, 2)
-            for former in [LeaseTable(epoch)]
-            for each in unfinished
-            if former.recover(each.seq, term) is None
-        ]
-        assert {leases.claimable_by(token) for token in former} == {None}
+            unfenced.recover(each.seq, each.term)
+        for epoch in (state.epoch, state.epoch + 1):
+            for each in unfinished:
+                former = LeaseTable(epoch)
+                if each.term:
+                    former.recover(each.seq, each.term - 1)
+                token = former.grant(each.seq, None, SimpleNamespace(leases={}), 1).token
+                assert unfenced.claimable_by(token) == each.seq
+                assert leases.claimable_by(token) is None
         [appended] = await reopened.log.append([NewEvent(ids.mint(1), "shop", 1, 1_800_000_000_000, LARGE)])
         assert (await owned.work([appended.seq]))[appended.seq].payload == LARGE
     finally:
@@ -182,15 +180,17 @@ async def unfinished_of(state):
 
 async def test_two_restores_of_one_backup_share_no_lease(database, maker, target, tmp_path, monkeypatch):
     maker.of_database(database, target)
-    terms = []
+    owners = []
     for number, now in enumerate((2_000_000_000, 2_000_000_007)):
         monkeypatch.setattr("router.storage.backups.restoring.time.time", lambda now=now: now)
         path = tmp_path / f"{number}" / "flowhook.db"
         restore(target, path)
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-        terms.append(set(connection.execute("SELECT term FROM execution WHERE end_time_ms = ?", (UNENDED,)).fetchall()))
-        connection.close()
-    assert terms == [{(2_000_000_000,)}, {(2_000_000_007,)}]
+        restored = await open_storage(path)
+        owners.append(await restored.own())
+        await restored.close()
+    earlier, later = (LeaseTable(each.epoch, each.fence) for each in owners)
+    later.recover(1, 0)
+    assert later.claimable_by(earlier.grant(1, None, SimpleNamespace(leases={}), 1).token) is None
 
 
 async def test_a_restore_over_a_storage_in_use_is_refused(database, maker, target):

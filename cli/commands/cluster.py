@@ -1,11 +1,11 @@
-"""`flowhook cluster`: shows the state, moves the shard, makes a lost log anew, and seals an early one."""
+"""`flowhook cluster`: shows the state, moves the shard, and makes a lost log anew."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from contextlib import closing, nullcontext
+from contextlib import closing
 from functools import partial
 from itertools import starmap
 from pathlib import Path
@@ -20,9 +20,7 @@ from cli.commands.backup import (
     NatsCaFile,
     NatsCredsFile,
     cluster_keys,
-    local_servers,
     log_url,
-    router_settings,
 )
 from cli.execution_tables import Shown
 from cli.operation_commands import OperationCall, command, keyword, showing, shown
@@ -31,7 +29,6 @@ from operations import table
 
 if TYPE_CHECKING:
     from flowhook.client import Client
-    from router.storage.replicated.rewriting import LogSealed
 
 app = typer.Typer(help="Look at the routers and the replicated log, and repair it.", no_args_is_help=True)
 # how long `hand-over` waits for the next owner: it loads all unfinished executions first
@@ -147,61 +144,6 @@ def _rebuild_log(
     if result.missing:
         print(f"{result.missing} large payloads or bodies are missing")
     print("remove the views of the other routers before you start them")
-
-
-@app.command("seal")
-def _seal(
-    *,
-    storage: Annotated[
-        str,
-        Option(
-            metavar="URL",
-            help="URL of the log, nats://…, or nats: for that of `up --storage nats:` (FLOWHOOK_STORAGE).",
-        ),
-    ] = "",
-    data_dir: KeyDir = None,
-    nats_creds_file: NatsCredsFile = None,
-    nats_ca_file: NatsCaFile = None,
-) -> None:
-    """Rewrite a log of an earlier version, sealed, in today's format, while no router runs: if routers ask for it."""
-    from cli.supervisor.cluster_spec import LOCAL_NATS
-    from flowhook.process import logs
-
-    storage = log_url("--storage", storage)
-    logs.configure(level="warning")
-    directory = router_settings(data_dir).data_dir
-    local = storage.partition("?")[0] == LOCAL_NATS
-    with local_servers(directory) if local else nullcontext(storage) as url:
-        result = _seal_log(url, directory, nats_creds_file, nats_ca_file)
-    print(f"the log is sealed: everything up to position {result.position} is in a snapshot")
-    if result.objects:
-        print(f"{result.objects} large payloads and bodies were sealed")
-    if result.missing:
-        print(f"{result.missing} large payloads or bodies are missing")
-    if result.in_clear:
-        print("what was stored before may have been read by anyone who has access to the servers: start the routers")
-
-
-def _seal_log(url: str, directory: Path, creds_file: Path | None, ca_file: Path | None) -> LogSealed:
-    from router.storage.commit_log import jetstream
-    from router.storage.commit_log.seals import is_sealed
-    from router.storage.encryption import key_fingerprint, require_secrets_key
-    from router.storage.replicated.rewriting import LogSealing
-
-    settings, keys = router_settings(directory), cluster_keys(directory)
-    key = require_secrets_key(settings.data_dir, settings.secrets_key)
-    connecting = partial(
-        jetstream.connect, url, keys, router=f"seal-{os.getpid()}", create=False, creds_file=creds_file, ca_file=ca_file
-    )
-    with closing(connecting(sealed=False)) as plain, closing(connecting()) as sealed:
-        sealing = LogSealing(
-            plain,
-            sealed,
-            fingerprint=key_fingerprint(key),
-            is_sealed=partial(is_sealed, keys=keys),
-            heartbeat_seconds=HEARTBEAT_SECONDS,
-        )
-        return sealing.seal(directory / ".sealing")
 
 
 def _shard_row(shard: Shown) -> tuple[object, ...]:

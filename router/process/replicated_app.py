@@ -214,21 +214,16 @@ def _check_log(replicated: ReplicatedLog, view: View) -> None:
     known = replicated.facts.get(LOG_FACT)
     if known is None:
         followed = view.log()
-        if followed in ("", identity):
-            replicated.facts.agree(FORMAT_FACT, str(FORMAT_VERSION))
-            known = replicated.facts.agree(LOG_FACT, identity)
-        else:
-            known = followed
+        known = replicated.facts.agree(LOG_FACT, identity) if followed in ("", identity) else followed
     if known != identity:
         raise LogReplacedError(
             "the log was deleted and created again: nothing that was acknowledged is in it. Restore it, or make a new"
             " one of a router's view with 'flowhook cluster rebuild-log'"
         )
-    stored = replicated.facts.get(FORMAT_FACT)
+    stored = replicated.facts.agree(FORMAT_FACT, str(FORMAT_VERSION))
     if stored != str(FORMAT_VERSION):
         raise ConflictError(
-            f"the log has {'an earlier format' if stored is None else f'format {stored}'} of the database, and this"
-            f" Flowhook writes format {FORMAT_VERSION}. If it is a later one, use that; else stop all routers, and let"
-            " 'flowhook cluster seal' rewrite the log: nothing leads back",
+            f"the log has format {stored} of the database, and this Flowhook writes format {FORMAT_VERSION}: use the"
+            " Flowhook that wrote it; to go on with this one, restore a backup which that one made into an empty log",
             reason="LOG_FORMAT_UNSUPPORTED",
         )

@@ -3,9 +3,6 @@
 A step leads from each format to the next one, and a migration is all steps from the file's on. `ALTER TABLE` rewrites
 no rows; only small tables are written again, so that it takes seconds for millions of executions, and bounded memory.
 What a step says is never changed once a Flowhook with it was used; a change of the tables is another step.
-
-The records of a replicated log are changes of rows in tables of one format. To read those of an earlier one, its empty
-tables are made of today's: `TO_EARLIER` undoes the steps.
 """
 
 from __future__ import annotations
@@ -26,7 +23,7 @@ from flowhook.security.private_files import open_private
 from router.storage.blobs import sync
 from router.storage.errors import STORAGE_FULL, StorageError
 from router.storage.limits import RESERVE_BYTES
-from router.storage.schema import FORMAT_VERSION, TABLES, connect_writer, read_version
+from router.storage.schema import FORMAT_VERSION, TABLES, read_version
 
 EARLIEST: Final = 3  # the earliest format that is migrated: that of November 2026
 TO_NEXT: Final = {
@@ -65,46 +62,6 @@ ALTER TABLE subscription ADD COLUMN destinations TEXT;
 _NEW: Final = re.sub(r"(?m)^(CREATE (UNIQUE )?(TABLE|INDEX)) ", r"\1 IF NOT EXISTS ", TABLES)
 """Creates what a file lacks after all steps. A step that changes a table needs it created by the one that added it."""
 
-TO_EARLIER: Final = {
-    7: """
-DROP TABLE rate_line;
-ALTER TABLE execution DROP COLUMN shaping;
-ALTER TABLE body DROP COLUMN bytes;
-DROP TABLE flow_url;
-DROP INDEX rejection_by_outcome;
-DROP INDEX rejection_refused;
-DROP INDEX rejection_accepted;
-DROP INDEX rejection_of_outcome;
-ALTER TABLE rejection DROP COLUMN outcome;
-DROP INDEX audit_refusal;
-ALTER TABLE subscription DROP COLUMN destinations;
-DROP TABLE incident;
-DROP TABLE kept_turn;
-DROP TABLE silence;
-DROP TABLE series;
-""",
-    6: """
-ALTER TABLE audit_entry RENAME TO audit;
-ALTER TABLE execution_link RENAME TO cause;
-DROP INDEX execution_link_by_cause;
-CREATE INDEX cause_by_causing ON cause (caused_by, seq);
-ALTER TABLE inbound_event RENAME COLUMN receivers TO callback;
-""",
-    5: """
-DROP TABLE audit;
-CREATE TABLE audit (
-  number INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL,
-  reason TEXT NOT NULL, error TEXT NOT NULL
-) STRICT;
-""",
-    4: "",  # it may have the tables of erasures, or not
-    3: """
-DROP TABLE subscription;
-CREATE TABLE subscription (seq INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT;
-""",
-}
-"""Makes the empty tables of a format of those of the next one."""
-
 log = logs.get_logger(__name__)
 
 
@@ -133,24 +90,8 @@ def migrate_file(path: Path) -> Path | None:
     return copy
 
 
-def connect_earlier(path: Path, version: int) -> apsw.Connection:
-    """Return a connection for writing to a file of a format, created when missing; not durable.
-
-    Raises as `connect_writer` does.
-    """
-    _check_migratable(version, path)
-    undone = "".join(TO_EARLIER[each] for each in range(FORMAT_VERSION - 1, version - 1, -1))
-    return connect_writer(path, durable=False, version=version, tables=TABLES + undone)
-
-
-def version_of(path: Path) -> int:
-    """Return the format of a file, 0 when it is empty. Raises as `read_version` does."""
-    with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
-        return read_version(connection, path)
-
-
 def migrate_view(path: Path) -> None:
-    """Bring a view to today's format, without a copy: it can be made again of what it was made of."""
+    """Bring the database of a backup to today's format, without a copy: the backup is one."""
     with closing(apsw.Connection(str(path))) as connection:
         earlier = read_version(connection, path)
         if earlier != FORMAT_VERSION:

@@ -324,12 +324,8 @@ PRAGMA temp_store = MEMORY;
 """
 
 
-def connect_writer(
-    path: Path, *, durable: bool = True, version: int = FORMAT_VERSION, tables: str = TABLES
-) -> apsw.Connection:
+def connect_writer(path: Path, *, durable: bool = True) -> apsw.Connection:
     """Return the writing connection, with its tables created; `durable`: a commit waits for stable storage.
-
-    `version`, `tables`: another format, see `formats.connect_earlier`.
 
     Raises:
         ConflictError: the file has another format (`FORMAT_UNSUPPORTED`: see `formats`) or is not a Flowhook database
@@ -340,9 +336,9 @@ def connect_writer(
     try:
         connection.set_busy_timeout(BUSY_MS)
         found = read_version(connection, path)
-        if found not in (0, version):
+        if found not in (0, FORMAT_VERSION):
             raise ConflictError(  # noqa: TRY301 - closes the connection
-                f"{path} has format {found}, and this Flowhook writes format {version}",
+                f"{path} has format {found}, and this Flowhook writes format {FORMAT_VERSION}",
                 reason="FORMAT_UNSUPPORTED",
             )
         if not found:  # it must be said before anything is written, and would take the lock of an existing file
@@ -351,8 +347,8 @@ def connect_writer(
         connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}").fetchall()
         if not found:
             connection.execute(
-                f"BEGIN IMMEDIATE; {tables} PRAGMA application_id = {APPLICATION_ID};"
-                f"PRAGMA user_version = {version}; COMMIT;"
+                f"BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID};"
+                f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
             )
     except BaseException:
         connection.close()

@@ -57,16 +57,21 @@ class LogAttacker:
         store = await self.jetstream.object_store(f"{self._prefix}_OBJECTS")
         await store.put(name, data)
 
-    async def interrupt_upload(self, name, chunk):
-        """Store a chunk of an object that never gets its description."""
-        subject = f"$O.{self._prefix}_OBJECTS.C.interrupted"
-        await self.jetstream.publish(subject, chunk, headers={"Fh-Object": name})
+    async def remove_objects(self):
+        await self.jetstream.purge_stream(f"OBJ_{self._prefix}_OBJECTS")
 
     async def delete_log(self):
         await self.jetstream.delete_stream(self._stream)
 
     async def delete_facts(self):
         await self.jetstream.delete_key_value(f"{self._prefix}_FACTS")
+
+    async def facts(self):
+        """Return the names of all facts."""
+        return await (await self.jetstream.key_value(f"{self._prefix}_FACTS")).keys()
+
+    async def remove_fact(self, name):
+        await (await self.jetstream.key_value(f"{self._prefix}_FACTS")).delete(name)
 
     async def fact(self, name):
         return (await (await self.jetstream.key_value(f"{self._prefix}_FACTS")).get(name)).value.decode()

@@ -213,8 +213,7 @@ class ClusterFacts(Protocol):
         """Return the value of `name`, after storing `value`, which has no blanks, if there was none.
 
         Raises:
-            ConflictError: what is stored is not of a router with this key (`SECRETS_KEY_DIFFERS`, `LOG_FACT_FORGED`),
-                or of a version that sealed nothing (`LOG_NOT_SEALED`).
+            ConflictError: what is stored is not of a router with this key (`SECRETS_KEY_DIFFERS`, `LOG_FACT_FORGED`).
         """
 
     def replace(self, name: str, value: str) -> None:

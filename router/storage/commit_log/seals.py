@@ -19,7 +19,6 @@ from typing import Final, NamedTuple
 import attrs
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from typing_extensions import override
 
 from flowhook.errors import ConflictError
 from router.storage.commit_log.interface import LogRecord
@@ -45,10 +44,6 @@ class ClusterKeys:
     def __init__(self, *secrets_keys: bytes) -> None:
         self._keys = {derive_key(key, _PREFIX + b"key ID")[:KEY_ID_BYTES]: key for key in secrets_keys}
 
-    @property
-    def ids(self) -> frozenset[bytes]:
-        return frozenset(self._keys)
-
     def derive(self, purpose: str, context: str) -> PurposeKeys:
         """Return the keys for a purpose, such as `records`.
 
@@ -59,7 +54,7 @@ class ClusterKeys:
 
 
 FORMAT: Final = 2
-"""First byte of a sealed message. Records that were not sealed are protobuf messages, and begin with 8."""
+"""First byte of a sealed message."""
 SALT_BYTES: Final = 16
 NONCE_BYTES: Final = 12
 RANDOM_BYTES: Final = 4
@@ -126,11 +121,6 @@ class Sealer:
         return message
 
 
-def is_sealed(message: bytes, keys: ClusterKeys) -> bool:
-    """Whether the beginning of a message is that of one which was sealed with one of these keys."""
-    return message[:1] == bytes([FORMAT]) and message[1 : 1 + KEY_ID_BYTES] in keys.ids
-
-
 def _derived(key: bytes, salt: bytes) -> AESGCM:
     """Return the cipher of a sealer. Source: RFC 5869, section 2.3, of which one block is enough."""
     return AESGCM(hmac.digest(key, b"sealer" + salt + b"\x01", "sha256"))
@@ -174,14 +164,6 @@ class RecordSeals:
             return LogRecord(position, batch_id if any(known) else "", b"", void=True, damaged=any(known))
 
 
-class PlainRecords(RecordSeals):
-    """Opens the records of a log that an early version made, which did not seal it."""
-
-    @override
-    def open(self, position: int, message_id: str, content: bytes) -> LogRecord:
-        return LogRecord(position, message_id, content)
-
-
 def _place(position: int, batch_id: str) -> bytes:
     return f"{position}\0{batch_id}".encode("utf-8", "replace")
 
@@ -217,14 +199,6 @@ class ObjectSeals:
         return self._sealer.open(stored, _associated(place))
 
 
-class PlainObjects(ObjectSeals):
-    """Opens the chunks of objects that an early version stored."""
-
-    @override
-    def open(self, place: ChunkPlace, stored: bytes) -> bytes:
-        return stored
-
-
 def _associated(place: ChunkPlace) -> bytes:
     return "\0".join(map(str, place)).encode()
 
@@ -250,38 +224,23 @@ class FactSeals:
         """Return the value of what is stored.
 
         Raises:
-            ConflictError: it was not stored by a router with this key (`LOG_NOT_SEALED`, `SECRETS_KEY_DIFFERS`,
-                `LOG_FACT_FORGED`).
+            ConflictError: it was not stored by a router with this key (`SECRETS_KEY_DIFFERS`, `LOG_FACT_FORGED`).
         """
         value, key_id, code = (*stored.split(" "), "", "")[:3]
-        if not key_id:
-            raise ConflictError(
-                "the log was made by a version of Flowhook that did not seal it: stop all routers, and run"
-                " 'flowhook cluster seal' once",
-                reason="LOG_NOT_SEALED",
-            )
         key = {each.hex(): key for each, key in self._keys.by_id.items()}.get(key_id)
-        if key is None:
+        if key is None and key_id:
             raise ConflictError(
                 "the key of secrets is not that of the other routers: copy secrets.key, or set FLOWHOOK_SECRETS_KEY, so"
                 " that all have the same",
                 reason="SECRETS_KEY_DIFFERS",
             )
-        if not hmac.compare_digest(_fact_code(key, name, value).encode(), code.encode()):
+        if key is None or not hmac.compare_digest(_fact_code(key, name, value).encode(), code.encode()):
             raise ConflictError(
                 f"the fact {name} beside the log was changed by somebody who has no key: find out who can write to the"
-                " servers of the log; 'flowhook cluster seal' stores it again",
+                " servers of the log; once it is removed there, a router that has its view stores it again",
                 reason=FORGED,
             )
         return value
-
-
-class PlainFacts(FactSeals):
-    """Opens the facts of a log that an early version made."""
-
-    @override
-    def open(self, name: str, stored: str) -> str:
-        return stored
 
 
 def _fact_code(key: bytes, name: str, value: str) -> str:

@@ -21,6 +21,7 @@ from router.storage.commit_log.interface import CommitLog, LogRecord, LogReplace
 from router.storage.errors import translate
 from router.storage.replicated.batch import BatchPart, RecordUnknownError, decode, join, record_hash
 from router.storage.replicated.view import View, ViewPosition
+from router.storage.schema import FORMAT_VERSION
 
 WAIT_SECONDS: Final = 0.1  # how long one read of the log waits for records
 PAUSE_SECONDS: Final = 0.05  # between two reads that find records
@@ -212,7 +213,7 @@ class Follower:
             )
         if part.previous != self._hash:
             raise ViewDivergedError(f"the record at position {record.position} does not follow the view's last one")
-        if part.ownership.schema != self._view.version:
+        if part.ownership.schema != FORMAT_VERSION:
             raise RecordUnknownError(
                 f"the log continues with database format {part.ownership.schema}: update this router"
             )

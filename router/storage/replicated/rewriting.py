@@ -1,25 +1,18 @@
-"""Writes a log anew, while no router runs, at an operator's request.
+"""Makes a new log of a router's view, while no router runs, at an operator's request.
 
-`LogRebuilding` makes a new log of a router's view, after the log was lost: it was deleted, or lacks records that it
-acknowledged. The view becomes the snapshot at position 0 of the new log. What the lost log had after the view is lost;
-other views continue no log any more, and are to be removed.
+That is for a log that was lost: it was deleted, or lacks records that it acknowledged. The view becomes the snapshot at
+position 0 of the new log. What the lost log had after the view is lost; other views continue no log any more, and are
+to be removed.
 
-`LogSealing` rewrites a log of an earlier version: sealed, and in today's format of the database. The log stays the same
-one, and so do the views of routers: a sealed snapshot at its end takes the place of all records. What is there is
-believed, this once: that is why nobody but an operator can ask for it.
-
-Until the last step of either no router starts, and whatever interrupts it, it can be repeated.
+Until the last step no router starts, and whatever interrupts it, it can be repeated.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import attrs
@@ -27,10 +20,7 @@ import attrs
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.security.private_files import make_directory
 from router.storage.blobs import BlobCache, named_blobs
-from router.storage.commit_log.interface import CommitLog, Heartbeats, LogReplacedError, ReplicatedLog
-from router.storage.commit_log.refusals import RefusedKind
-from router.storage.formats import EARLIEST, migrate_view
-from router.storage.replicated.batch import decode
+from router.storage.commit_log.interface import Heartbeats, LogReplacedError, ReplicatedLog
 from router.storage.replicated.follower import Follower, LogDamagedError
 from router.storage.replicated.snapshots import SnapshotStore, copy_view, working_directory
 from router.storage.replicated.view import View, ViewPosition
@@ -135,150 +125,3 @@ class LogRebuilding:
             "the log has everything that this view has: there is nothing to rebuild, start the routers",
             reason="LOG_INTACT",
         )
-
-
-TRANSFERS: Final = 4  # objects that are sealed at a time
-WAIT_SECONDS: Final = 5.0  # how long the first record is waited for
-
-
-@dataclass(frozen=True, slots=True)
-class LogSealed:
-    """What was sealed."""
-
-    position: int  # of the log, up to which everything is in the snapshot
-    objects: int  # large payloads and bodies
-    missing: int  # those of them that were not there
-    in_clear: bool  # whether the log was stored in clear
-
-
-@attrs.define(eq=False, repr=False)
-class LogSealing:
-    """Seals a log. Blocks."""
-
-    _plain: ReplicatedLog  # as the early version reads it
-    _sealed: ReplicatedLog  # the same log, as routers read and write it
-    _fingerprint: str = attrs.field(kw_only=True)  # of the key of secrets
-    _is_sealed: Callable[[bytes], bool] = attrs.field(kw_only=True)  # of the beginning of an object
-    _heartbeat_seconds: float = attrs.field(kw_only=True)  # for how long running routers are looked for
-    _was_sealed: bool = attrs.field(init=False, default=False)
-
-    def seal(self, directory: Path) -> LogSealed:
-        """Seal everything; temporary files are in `directory`, which is removed.
-
-        Raises:
-            NotFoundError: nothing was ever stored in the log (`LOG_EMPTY`).
-            ConflictError: a router runs (`ROUTER_RUNNING`), the log is sealed (`LOG_SEALED`), or not the one that the
-                routers have used (`LOG_REPLACED`), or the key is not theirs (`SECRETS_KEY_DIFFERS`).
-            UnavailableError: the log, its object store, or the disk can't serve.
-        """
-        self._refuse_routers()
-        self._check_facts()
-        with working_directory(directory):
-            return self._seal(directory)
-
-    def _seal(self, directory: Path) -> LogSealed:
-        snapshots = SnapshotStore(self._sealed.objects, directory / "snapshots")
-        position = self._restore(snapshots, directory)
-        view = View(directory / "view")
-        with view.connected() as connection:
-            names = {BlobCache(directory, self._plain.objects).object_name(each) for each in named_blobs(connection)}
-        found: list[bool] = []
-        if not self._was_sealed:
-            with ThreadPoolExecutor(TRANSFERS, thread_name_prefix="seal") as pool:
-                found = list(pool.map(lambda name: self._seal_object(name, directory), sorted(names)))
-        snapshots.make(view.path)
-        if snapshots.restore(directory / "check" / "view.db", log_identity=self._sealed.log.identity) != position:
-            raise ConflictError("the sealed snapshot can't be restored", reason="SNAPSHOT_DAMAGED")
-        if position:
-            self._sealed.log.purge(position)
-        # what nothing names would remain readable for everybody
-        for name in {*self._sealed.objects.names("")} - {*names, snapshots.name(position)}:
-            self._sealed.objects.delete(name)
-        self._sealed.objects.remove_orphans(older_than=0)  # interrupted uploads: in clear, and without a name
-        self._sealed.facts.replace(KEY_FACT, self._fingerprint)
-        self._sealed.facts.replace(FORMAT_FACT, str(FORMAT_VERSION))
-        self._sealed.facts.replace(LOG_FACT, self._sealed.log.identity)  # last: until then, routers refuse to start
-        return LogSealed(position, sum(found), len(found) - sum(found), not self._was_sealed)
-
-    def _restore(self, snapshots: SnapshotStore, directory: Path) -> int:
-        """Make a view of everything that is stored, of today's format; return the position of the log's end."""
-        tail = self._plain.log.tail()
-        end = 0 if tail is None else tail.position
-        newest = max(snapshots.positions(), default=None)
-        if newest is None and not end:
-            raise NotFoundError("the log is empty: start the routers", reason="LOG_EMPTY")
-        # a sealed snapshot in a log in clear: sealing was interrupted, or its fact was changed by somebody else
-        sealed = False
-        if newest is not None:
-            with self._fetched(snapshots.name(newest), directory) as path:
-                sealed = path is not None and self._begins_sealed(path)
-        source = self._sealed if sealed or self._was_sealed else self._plain
-        view = View(directory / "view")
-        make_directory(view.path.parent)
-        early = SnapshotStore(source.objects, directory / "early", earliest=EARLIEST)
-        position = early.restore_view(view, source.log.identity)
-        if position is None:
-            view.version = _first_format(source.log)
-            position = view.create(source.log.identity)
-        if position.position < end:
-            follower = Follower(source.log, view, position)
-            follower.catch_up(end)
-            position = follower.end()
-        view.adopt(position)
-        migrate_view(view.path)
-        return position.position
-
-    def _seal_object(self, name: str, directory: Path) -> bool:
-        """Store an object again, sealed; false if absent."""
-        with self._fetched(name, directory) as path:
-            if path and not self._begins_sealed(path):
-                self._sealed.objects.put(name, path)
-            return path is not None
-
-    @contextmanager
-    def _fetched(self, name: str, directory: Path) -> Iterator[Path | None]:
-        """Yield the file of an object as it is stored, which is removed afterwards; None if absent."""
-        path = directory / name.replace("/", "_")
-        try:
-            yield path if self._plain.objects.get(name, path) else None
-        finally:
-            path.unlink(missing_ok=True)
-
-    def _begins_sealed(self, path: Path) -> bool:
-        with path.open("rb") as file:
-            return self._is_sealed(file.read(64))
-
-    def _refuse_routers(self) -> None:
-        time.sleep(self._heartbeat_seconds)
-        running = sorted(self._sealed.heartbeats.seen())
-        if running or self._sealed.refusals.count(RefusedKind.HEARTBEAT):  # those of early versions can't be opened
-            names = ", ".join(running) or "a router"
-            raise ConflictError(f"{names} runs on this log: stop all routers first", reason="ROUTER_RUNNING")
-
-    def _check_facts(self) -> None:
-        known = self._plain.facts.get(LOG_FACT)
-        fingerprint = (self._plain.facts.get(KEY_FACT) or self._fingerprint).split(" ")[0]
-        try:
-            sealed = known is not None and self._sealed.facts.get(LOG_FACT) is not None
-        except ConflictError:
-            sealed = False
-        if sealed and self._sealed.facts.get(FORMAT_FACT) == str(FORMAT_VERSION):
-            raise ConflictError("the log is sealed already: start the routers", reason="LOG_SEALED")
-        self._was_sealed = sealed
-        if fingerprint != self._fingerprint:
-            raise ConflictError(
-                "the key of secrets is not that of the routers: name their data directory, or set FLOWHOOK_SECRETS_KEY",
-                reason="SECRETS_KEY_DIFFERS",
-            )
-        if known is not None and known.split(" ")[0] != self._sealed.log.identity:
-            raise LogReplacedError(
-                "the log is not the one that the routers have used: it was deleted and created again"
-            )
-
-
-def _first_format(log: CommitLog) -> int:
-    """Return the format of the tables that the first records of a log change."""
-    for record in log.read(0, wait_seconds=WAIT_SECONDS):
-        if not record.void:
-            return decode(record.data).ownership.schema
-    return FORMAT_VERSION

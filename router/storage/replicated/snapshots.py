@@ -26,7 +26,6 @@ from flowhook.security.private_files import make_directory, open_private
 from router.storage.blobs import check_room
 from router.storage.commit_log.interface import CommitLog, ObjectDamagedError, ObjectStore
 from router.storage.errors import translate
-from router.storage.formats import version_of
 from router.storage.replicated.view import View, ViewPosition
 from router.storage.schema import APPLICATION_ID, BUSY_MS, FORMAT_VERSION
 
@@ -68,8 +67,6 @@ class SnapshotStore:
     """Where they are stored, as `snap/<shard>/<position>.zst`."""
     _directory: Path
     """For temporary files, on the file system of the views; created when missing, and used by nobody else."""
-    _earliest: int = attrs.field(default=FORMAT_VERSION, kw_only=True)
-    """Earliest format of snapshots that can be used."""
     _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock)
 
     def make(self, view: Path, *, alone: bool = False) -> SnapshotMade:
@@ -84,7 +81,7 @@ class SnapshotStore:
         with self._lock, working_directory(self._directory):
             copy, packed = self._directory / "copy.db", self._directory / "copy.zst"
             copy_view(view, copy)
-            position = _check(copy, None, self._earliest)
+            position = _check(copy, None)
             _compress(copy, packed)
             copy.unlink()
             self._objects.put(self.name(position), packed)
@@ -119,7 +116,6 @@ class SnapshotStore:
     def restore_view(self, view: View, log_identity: str, reaching: int = 0) -> ViewPosition | None:
         if self.restore(view.path, log_identity=log_identity, reaching=reaching) is None:
             return None
-        view.version = version_of(view.path)
         with view.connected() as connection:
             position = ViewPosition.read(connection)
         return None if position is None else view.adopt(position)
@@ -153,7 +149,7 @@ class SnapshotStore:
             return None
         _decompress(packed, file)
         packed.unlink()
-        if _check(file, log_identity, self._earliest) != position:
+        if _check(file, log_identity) != position:
             raise SnapshotDamagedError(f"the snapshot at position {position} contains another position")
         return file
 
@@ -215,7 +211,7 @@ def vacuum_into(source: Path, target: Path, *, pause: Callable[[], bool] | None 
         connection.execute("VACUUM INTO ?", (str(target),))
 
 
-def _check(path: Path, log_identity: str | None, earliest: int) -> int:
+def _check(path: Path, log_identity: str | None) -> int:
     """Return the position of a copy of a view, unless it is damaged, no view, of another format, or another log's."""
     try:
         with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
@@ -225,7 +221,7 @@ def _check(path: Path, log_identity: str | None, earliest: int) -> int:
             applied = ViewPosition.read(connection)
     except apsw.Error as error:
         raise SnapshotDamagedError(f"a copy of the view can't be read: {type(error).__name__}") from None
-    if application != APPLICATION_ID or not earliest <= version <= FORMAT_VERSION:
+    if application != APPLICATION_ID or version != FORMAT_VERSION:
         raise SnapshotDamagedError(f"a copy of the view is no Flowhook database of format {FORMAT_VERSION}")
     if sound != "ok" or applied is None:
         raise SnapshotDamagedError("a copy of the view is damaged")

@@ -18,9 +18,8 @@ import apsw
 from flowhook.errors import ConflictError
 from router.storage.blobs import BlobDirectory, named_blobs
 from router.storage.erasure import Step, is_pending, is_under_way, last_erasure, wipe_step
-from router.storage.formats import connect_earlier
 from router.storage.replicated.batch import BatchPart
-from router.storage.schema import FORMAT_VERSION, connect_reader
+from router.storage.schema import connect_reader, connect_writer
 from router.storage.vacuum import give_back
 
 FILE: Final = "view.db"
@@ -80,9 +79,8 @@ class ViewPosition:
 class View:
     """The view in a directory, which one thread uses at a time; it is closed after construction."""
 
-    def __init__(self, directory: Path, version: int = FORMAT_VERSION) -> None:
+    def __init__(self, directory: Path) -> None:
         self.path = directory / FILE
-        self.version = version  # of the format: an earlier one only while records of it are read
 
     def position(self) -> ViewPosition | None:
         """Return what the view contains; None: there is none that can be used."""
@@ -91,7 +89,7 @@ class View:
         try:
             with self.connected() as connection:
                 found = ViewPosition.read(connection)
-        except (apsw.Error, ConflictError):  # such as one of another format, from before the log was rewritten
+        except (apsw.Error, ConflictError):  # such as one of another format
             return None
         return found if found is not None and found.boot_id == boot_id() else None
 
@@ -133,7 +131,7 @@ class View:
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
     def connected(self) -> closing[apsw.Connection]:
-        return closing(connect_earlier(self.path, self.version))
+        return closing(connect_writer(self.path, durable=False))
 
 
 def boot_id() -> str:

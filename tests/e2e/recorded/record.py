@@ -1,12 +1,11 @@
 """Record the data directory of an earlier version, as a crash left it, for `test_upgrade`.
 
     git worktree add /tmp/earlier COMMIT && make -C /tmp/earlier setup codegen
-    python3 tests/e2e/recorded/record.py /tmp/earlier tests/e2e/recorded/format-N.tar.xz [--nats]
+    python3 tests/e2e/recorded/record.py /tmp/earlier tests/e2e/recorded/format-N.tar.xz
 
 It really runs that version (`flowhook up`): senders, operators and a service that flows call, on `WORLD`. When every
 execution is where it shall be, all processes are killed with -9, and the data directory is packed as it is: database
-with its write-ahead log, keys, blobs. With `--nats` the log is replicated by one NATS server, whose files are packed
-too; the router's view is not, so that everything has to come from snapshot and log.
+with its write-ahead log, keys, blobs.
 
 The archive's `recorded.json` says what is in it: IDs of executions by what they wait for, and URLs. Ports are not
 recorded; the service's address is, because flows name it. Standard library only: it needs nothing of either version.
@@ -216,14 +215,14 @@ class World(http.server.BaseHTTPRequestHandler):
 class Cluster:
     """A running cluster of the earlier version."""
 
-    def __init__(self, worktree: Path, directory: Path, storage: str) -> None:
+    def __init__(self, worktree: Path, directory: Path) -> None:
         self.directory = directory
         self._program = worktree / ".venv/bin/flowhook"
         self._environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(directory),
             "FLOWHOOK_DATA_DIR": str(directory),
-            "FLOWHOOK_STORAGE": storage,
+            "FLOWHOOK_STORAGE": f"sqlite:{directory}/flowhook.db",
             "FLOWHOOK_ALLOW_PRIVATE_ADDRESSES": "true",
         }
         self.http = free_port()
@@ -299,7 +298,7 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def record(cluster: Cluster, *, large: int) -> dict[str, object]:  # noqa: PLR0915 - a story
+def record(cluster: Cluster) -> dict[str, object]:  # noqa: PLR0915 - a story
     """Bring executions where they shall be, and return what the archive says about them."""
     flows = cluster.directory / "flows"
     flows.mkdir()
@@ -333,9 +332,8 @@ def record(cluster: Cluster, *, large: int) -> dict[str, object]:  # noqa: PLR09
     ids["retrying"] = cluster.send("retries", {})
     ids["running"] = cluster.send("calls", {"number": 1})
     ids["early"] = cluster.send("early", {"order": "N-1"})
-    ids["large"] = cluster.send("large", {"text": "x" * large})
-    if large > MIB:
-        ids["upload"] = cluster.send("uploads", b"y" * large, Content_Type="application/octet-stream")
+    ids["large"] = cluster.send("large", {"text": "x" * 2 * MIB})
+    ids["upload"] = cluster.send("uploads", b"y" * 2 * MIB, Content_Type="application/octet-stream")
     status, answer, headers = cluster.post("/hook/replies", {})
     assert status == 202, answer
     ids["reply_url"] = headers["Location"].lstrip("/")
@@ -374,23 +372,6 @@ def pack(directory: Path, archive: Path, recorded: dict[str, object], *, left_ou
     sys.stdout.write(f"{archive}: {archive.stat().st_size} bytes\n")
 
 
-def start_nats(worktree: Path, directory: Path) -> tuple[subprocess.Popen[bytes], str]:
-    port, monitor = free_port(), free_port()
-    directory.mkdir()
-    configuration = directory.with_suffix(".conf")
-    configuration.write_text(f"""
-server_name: "n1"
-listen: "127.0.0.1:{port}"
-http: "127.0.0.1:{monitor}"
-authorization {{ user: "flowhook", password: "secret" }}
-jetstream {{ store_dir: "{directory}", sync_interval: always, max_file_store: 64G }}
-""")
-    server = subprocess.Popen([worktree / ".venv/bin/nats-server", "-c", configuration], stderr=subprocess.DEVNULL)
-    time.sleep(2)
-    parameters = f"replicas=1&monitor=127.0.0.1:{monitor}"
-    return server, f"nats://flowhook:secret@127.0.0.1:{port}?{parameters}"
-
-
 def main() -> None:
     worktree, archive = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
     world = http.server.ThreadingHTTPServer(WORLD, World)
@@ -399,21 +380,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary) / "data"
         directory.mkdir(mode=0o700)
-        nats, storage = None, f"sqlite:{directory}/flowhook.db"
-        if "--nats" in sys.argv:
-            nats, storage = start_nats(worktree, directory / "nats")
-        cluster = Cluster(worktree, directory, storage)
+        cluster = Cluster(worktree, directory)
         try:
             cluster.start()
-            recorded = record(cluster, large=2 * MIB if nats is None else MIB // 3)
+            recorded = record(cluster)
             cluster.kill()
         finally:
             cluster.kill() if cluster._process and cluster._process.poll() is None else None
-            if nats is not None:
-                nats.kill()
-                nats.wait()
-        views = tuple(path.name for path in directory.glob("router*")) if nats is not None else ()
-        pack(directory, archive, recorded, left_out=("run", "logs", *views))
+        pack(directory, archive, recorded, left_out=("run", "logs"))
 
 
 if __name__ == "__main__":

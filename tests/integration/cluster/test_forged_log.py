@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+from contextlib import closing
 
 import apsw
 import pytest
+import zstandard
 from structlog.testing import capture_logs
+from support.cluster_keys import keys_of
 from support.log_attackers import log_attacker
 from support.patience import PATIENCE
 from support.replicated_routers import load
@@ -20,8 +24,10 @@ from flowhook.errors import ConflictError
 from operations import health
 from router.cluster import member
 from router.storage.commit_log.interface import LogReplacedError
+from router.storage.commit_log.jetstream import connect as connect_log
 from router.storage.commit_log.jetstream.opening import rebuild_log
 from router.storage.replicated.batch import BatchPart, BatchWriter, encode, record_hash
+from router.storage.replicated.view import View, ViewPosition
 from router.storage.schema import FORMAT_VERSION, connect_writer
 
 SECRET = b"the customer's account is 1234567890"
@@ -187,12 +193,57 @@ async def test_a_log_that_was_deleted_with_its_facts_is_not_taken_for_a_new_one(
         await again.task
 
 
+async def refusal(routers):
+    router = routers.start("r1")
+    with pytest.raises(ConflictError) as raised:
+        await router.task
+    return raised.value.reason
+
+
+async def test_a_log_in_clear_that_takes_the_place_of_a_sealed_one_is_refused(routers, attacker, tmp_path):
+    owner = routers.start("r1")
+    await routers.owner()
+    async with owner.client() as client:
+        await client.flows.apply([flow("demo")])
+        ids = {await client.ingest("demo", b"{}") for _ in range(3)}
+    await owner.stop()
+    identity = (await attacker.fact("log_identity")).split(" ")[0]
+    end = (await attacker.last()).seq
+    view = View(tmp_path / "forged")
+    view.path.parent.mkdir()
+    view.adopt(ViewPosition(identity, end, epoch=1))
+    with view.connected() as connection:
+        connection.execute("INSERT INTO counter VALUES ('forged', 1)")
+    await attacker.remove_objects()
+    await attacker.put_object(f"snap/0/{end:020}.zst", zstandard.compress(view.path.read_bytes()))
+    for name in await attacker.facts():
+        await attacker.store_fact(name, (await attacker.fact(name)).split(" ")[0])
+    assert await refusal(routers) == "LOG_FACT_FORGED"
+    owner.view_dir.rename(tmp_path / "aside")
+    assert await refusal(routers) == "LOG_FACT_FORGED"
+    shutil.rmtree(owner.view_dir)
+    (tmp_path / "aside").rename(owner.view_dir)
+    for name in await attacker.facts():  # as the operator does
+        await attacker.remove_fact(name)
+    again = routers.start("r1")
+    await routers.owner()
+    async with again.client() as client:
+        assert {execution.id async for execution in client.executions.list(flow_id="demo")} == ids
+    with connect_view(again) as connection:
+        assert connection.execute("SELECT count(*) FROM counter WHERE name = 'forged'").get == 0
+
+
 async def test_a_fact_that_no_router_stored_is_refused(routers, attacker):
     owner = routers.start("r1")
     await routers.owner()
     await owner.stop()
     await attacker.store_fact("log_identity", "0123456789abcdef@2026 00000000 00")
-    again = routers.start("r1")
-    with pytest.raises(ConflictError) as raised:
-        await again.task
-    assert raised.value.reason == "SECRETS_KEY_DIFFERS"
+    assert await refusal(routers) == "SECRETS_KEY_DIFFERS"
+
+
+async def test_a_log_of_another_format_is_refused(routers, url):
+    await routers.start("r1").until(lambda router: router.lifecycle.ready.is_set())
+    await routers.close()
+    with closing(connect_log(url, keys_of(routers.directory), router="other")) as replicated:
+        await asyncio.to_thread(replicated.facts.replace, "database_format", "7")
+    assert await refusal(routers) == "LOG_FORMAT_UNSUPPORTED"

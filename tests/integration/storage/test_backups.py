@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import apsw
 import pytest
 from support.directory_objects import DirectoryObjects
+from support.earlier_formats import EARLIER, make_earlier
 from support.fake_log import FakeLog
 from support.replica import tables
 from support.stored_executions import LARGE, populate
@@ -32,6 +33,7 @@ from router.storage.replicated.migration import Migration
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshots import SnapshotStore
 from router.storage.replicated.view import View
+from router.storage.schema import FORMAT_VERSION
 from router.storage.storage import open_storage
 
 COUNT = 90
@@ -580,6 +582,21 @@ async def test_a_backup_of_either_storage_fills_an_empty_log(owner, replicated, 
     with pytest.raises(ConflictError) as raised:
         restoring.to_log(replicated, tmp_path / "work", heartbeat_seconds=0)
     assert raised.value.reason == "LOG_NOT_EMPTY"
+
+
+@pytest.mark.parametrize("version", EARLIER)
+def test_a_backup_of_an_earlier_format_fills_an_empty_log(tmp_path, maker, target, version):
+    path = tmp_path / "earlier.db"
+    make_earlier(path, version)
+    assert maker.of_database(path, target).manifest.database_format == version
+    log = SimpleNamespace(log=FakeLog("fake"), objects=DirectoryObjects(tmp_path / "objects"))
+    log.heartbeats = QuietHeartbeats()
+    restoring = Restoring(archive=target, key="", tokens=tmp_path / "tokens.json", report=str)
+    restoring.to_log(log, tmp_path / "work", heartbeat_seconds=0)
+    view = View(tmp_path / "view")
+    assert SnapshotStore(log.objects, tmp_path / "snapshots").restore_view(view, log.log.identity)
+    with view.connected() as connection:
+        assert connection.execute("PRAGMA user_version").get == FORMAT_VERSION
 
 
 async def write_at(owner, time_ms, payload):

@@ -8,12 +8,11 @@ import sys
 
 import apsw
 import pytest
+from support.earlier_formats import EARLIER, make_earlier
 
 from flowhook.errors import ConflictError
 from router.storage import formats
 from router.storage.schema import FORMAT_VERSION, connect_writer
-
-EARLIER = range(formats.EARLIEST, FORMAT_VERSION)
 
 KILLED = """
 import os, pathlib, sys
@@ -51,7 +50,7 @@ def rows(path, *queries):
 @pytest.mark.parametrize("version", EARLIER)
 def test_a_file_of_an_earlier_format_becomes_one_with_the_tables_of_today(tmp_path, version):
     path, new = tmp_path / "flowhook.db", tmp_path / "new.db"
-    formats.connect_earlier(path, version).close()
+    make_earlier(path, version)
     connect_writer(new).close()
     assert tables(path) != tables(new)
     copy = formats.migrate_file(path)
@@ -65,7 +64,8 @@ def test_a_file_of_an_earlier_format_becomes_one_with_the_tables_of_today(tmp_pa
 
 def test_the_rows_of_tables_that_are_written_again_are_kept(tmp_path):
     path = tmp_path / "flowhook.db"
-    with contextlib.closing(formats.connect_earlier(path, 3)) as connection:
+    make_earlier(path, 3)
+    with contextlib.closing(apsw.Connection(str(path))) as connection:
         connection.execute(
             "INSERT INTO subscription VALUES (7, x'5b5d');"
             "INSERT INTO audit VALUES (1, 5, 'ann', 'Apply', 'demo', 'why', 'DENIED');"
@@ -89,7 +89,7 @@ def test_the_rows_of_tables_that_are_written_again_are_kept(tmp_path):
 
 def test_a_migration_that_is_killed_leaves_the_earlier_format_and_is_repeated(tmp_path):
     path = tmp_path / "flowhook.db"
-    formats.connect_earlier(path, 3).close()
+    make_earlier(path, 3)
     before = tables(path)
     killed = subprocess.run([sys.executable, "-c", KILLED, path], check=False)
     assert killed.returncode == -9

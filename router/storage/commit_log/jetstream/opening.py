@@ -25,9 +25,6 @@ from router.storage.commit_log.seals import (
     ClusterKeys,
     FactSeals,
     ObjectSeals,
-    PlainFacts,
-    PlainObjects,
-    PlainRecords,
     RecordSeals,
 )
 
@@ -44,7 +41,6 @@ def connect(
     behind_seconds: float = BEHIND_SECONDS,
     creds_file: Path | None = None,
     ca_file: Path | None = None,
-    sealed: bool = True,
 ) -> ReplicatedLog:
     """Connect to the servers of the log, check them, and create the streams that are missing. Blocks.
 
@@ -57,7 +53,6 @@ def connect(
         behind_seconds: how long the log may lack records that it had acknowledged before it counts as replaced (s).
         creds_file: credentials file of NATS (JWT and key).
         ca_file: certificates of the authorities that sign the servers'; with it, or with `tls://`, connections are TLS.
-        sealed: false: read, and don't write, what an early version has stored, and what anybody may have changed.
 
     Raises:
         InvalidError: the URL, the credentials, or the servers' configuration are not as they must be
@@ -78,7 +73,7 @@ def connect(
             connection,
             parsed,
             info,
-            seals=(RecordSeals if sealed else PlainRecords)(keys, identity),
+            seals=RecordSeals(keys, identity),
             refusals=refusals,
             behind_seconds=behind_seconds,
         )
@@ -94,8 +89,8 @@ def connect(
     except BaseException:
         connection.close()
         raise
-    object_seals = (ObjectSeals if sealed else PlainObjects)(keys.derive("objects", parsed.prefix))
-    fact_seals = (FactSeals if sealed else PlainFacts)(keys.derive("facts", parsed.prefix))
+    object_seals = ObjectSeals(keys.derive("objects", parsed.prefix))
+    fact_seals = FactSeals(keys.derive("facts", parsed.prefix))
     return ReplicatedLog(
         log=log,
         heartbeats=heartbeats,

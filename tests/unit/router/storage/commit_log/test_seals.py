@@ -132,7 +132,7 @@ def facts(*keys):
 @cases(
     ("stored", "reason"),
     [
-        ("plain", "LOG_NOT_SEALED"),
+        ("plain", "LOG_FACT_FORGED"),
         (facts(b"o" * 32).seal("log", "value"), "SECRETS_KEY_DIFFERS"),
         (facts().seal("log", "value").replace("value", "other"), "LOG_FACT_FORGED"),
         (facts().seal("another", "value"), "LOG_FACT_FORGED"),

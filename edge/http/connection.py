@@ -18,6 +18,7 @@ Source: RFC 9112, sections 9.3 (persistence, pipelining) and 9.6 (tear-down); RF
 from __future__ import annotations
 
 import asyncio
+import select
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
@@ -45,6 +46,9 @@ LINGER_SECONDS: Final = 1.0  # how long input is still read and dropped after th
 DISCARDED_BYTES: Final = 64 * limits.KIB
 NEVER: Final = float("inf")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+# Event of poll(2) after a peer's FIN, also behind unread data. Other systems than Linux report POLLHUP for it.
+_PEER_ENDED: Final = getattr(select, "POLLRDHUP", 0)
+_RESET: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 log = logs.get_logger(__name__)
 
@@ -95,6 +99,13 @@ class ServerContext:
         """Count a response that no delegate gave, and return it as it is to be sent."""
         self.metrics.answered("", "", response.status, response.reason, 0.0)
         return self.types.of(response)
+
+
+def _poll(descriptor: int) -> int:
+    """Return whether a connection has unread input (POLLIN), has ended, or was reset, as events of poll(2)."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN | _PEER_ENDED)
+    return next((events for _, events in poll.poll(0)), 0)
 
 
 _P = ParamSpec("_P")
@@ -251,13 +262,23 @@ class Connection(asyncio.Protocol, HTTPConnection):
         self._body_time = BodyTime(self._server.body_timeout, bytes_per_second)
 
     def probe_sender(self) -> None:
-        """Send an interim response to a sender that has ended its side.
+        """Find out whether the sender still waits, and end the connection if it does not.
 
-        A sender that waits ignores it; the host of one that has closed its socket replies with a reset.
+        While input is stored, nothing is read that would show the sender's end, so the kernel is asked. A sender that
+        has ended its side, or whose end may be behind unread input, gets an interim response: one that waits ignores
+        it, and the host of one that has closed its socket replies with a reset. Where no interim response is possible,
+        such a sender is gone.
 
         Source: RFC 9110, section 15.2: a client parses interim responses even when it expects none.
         """
-        if self._peer_ended and not self._buffer and not self.head.http10 and not self._blocked:
+        events = 0
+        if self._paused and not self._peer_ended and self._transport is not None:
+            events = _poll(self._transport.get_extra_info("socket").fileno())
+            self._peer_ended = bool(events & _PEER_ENDED)
+        half_closed_tls = self._peer_ended and self.context.protocol == "https"
+        if events & _RESET or ((events or self._peer_ended) and (self.head.http10 or half_closed_tls)):
+            self.close()
+        elif (events or self._peer_ended) and not self._blocked:
             self.write(_CONTINUE)
 
     # Callbacks of asyncio
@@ -415,6 +436,8 @@ class Connection(asyncio.Protocol, HTTPConnection):
             self._phase = _Phase.RESPONSE
             self.deadline = NEVER
             if self._charge_buffered():
+                if not self._buffer:
+                    self._read_on()  # shows the sender's end
                 delegate.finish()
         elif self._body.has_more:
             self._wait_for(asyncio.sleep(0))

@@ -126,9 +126,9 @@ class EdgeLimits:
     replies_of_flow: Limit = Limit(
         "requests that wait for replies", "flow", 2000, "TOO_MANY_HELD", parts=2, retry_after=1
     )
-    # the same by sender
+    # the same by sender. The share is half of a flow's, so that no sender can take all places of a flow.
     replies_of_sender: Limit = Limit(
-        "requests that wait for replies", "address", 2000, "TOO_MANY_HELD", parts=2, essential_parts=1, retry_after=1
+        "requests that wait for replies", "address", 2000, "TOO_MANY_HELD", essential_parts=1, retry_after=1
     )
     # requests for later replies, at the URLs that senders got
     fetches: Limit = Limit(

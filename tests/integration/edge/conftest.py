@@ -97,8 +97,8 @@ class RunningEdge:
     task: asyncio.Task
     senders: list[HttpSender] = field(default_factory=list)
 
-    async def connect(self):
-        sender = HttpSender(*await asyncio.open_connection("127.0.0.1", self.port))
+    async def connect(self, address="127.0.0.1"):
+        sender = HttpSender(*await asyncio.open_connection("127.0.0.1", self.port, local_addr=(address, 0)))
         self.senders.append(sender)
         return sender
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
+from itertools import product
 
 import pytest
 import uvloop
-from support.patience import PATIENCE
+from support.patience import PATIENCE, until
 
 from edge.http import responses
 from edge.http.request import Application
@@ -84,6 +86,46 @@ def test_what_never_comes_to_an_end_does_not_keep_the_edge_from_ending(monkeypat
         assert server.connections == 0
         assert await reader.read() == b""
         writer.close()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(asyncio.wait_for(run(), PATIENCE))
+
+
+@pytest.mark.parametrize("new_loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_senders_that_are_gone_are_not_held_whatever_they_sent_before(monkeypatch, new_loop):
+    monkeypatch.setattr("edge.http.request.LOOK_SECONDS", 0.01)
+    ends = {"closed": b"", "reset": struct.pack("ii", 1, 0)}
+    behind = {"nothing": b"", "empty-line": b"\r\n", "request": REQUEST, "more-than-is-read": REQUEST * 40_000}
+    held = set()
+
+    async def handle(request):
+        held.add(request.head.query)
+        try:
+            return await request.hold(asyncio.Event().wait())
+        finally:
+            held.remove(request.head.query)
+
+    async def run():
+        application = Application(handle, EdgeMetrics())
+        server = Server(application, EdgeSettings(), EdgeMetrics(), max_connections=100)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listening.setblocking(False)
+            server.add_sockets([listening])
+            senders = []
+            for version, end, data in product(("1.0", "1.1"), ends, behind):
+                sender = socket.create_connection(listening.getsockname())
+                sender.setblocking(False)
+                # it arrives before the connection is accepted
+                sender.send(f"GET /?{version},{end},{data} HTTP/{version}\r\nHost: a\r\n\r\n".encode() + behind[data])
+                senders.append((sender, ends[end]))
+            await until(lambda: len(held) == len(senders))
+            for sender, linger in senders:
+                if linger:
+                    sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                sender.close()
+            await until(lambda: not held)
+            await server.ended()
+            await application.cancel()
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(asyncio.wait_for(run(), PATIENCE))

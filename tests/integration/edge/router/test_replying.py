@@ -231,10 +231,26 @@ async def test_no_more_requests_are_held_than_may_be(start_edge, quote):
     assert registry.get_sample_value("flowhook_edge_held_requests") == 0
 
 
+async def test_no_sender_holds_all_places_of_a_flow(start_edge, quote):
+    edge = await start_edge(max_held_requests=8)
+    of_one = [asyncio.create_task(edge.post("/hook/quote")) for _ in range(8)]
+    await until(lambda: len(edge.router.invoked) + sum(each.done() for each in of_one) == 8)
+    refused = [each for each in of_one if each.done()]
+    assert {(await each).status for each in refused} == {429}
+    assert 0 < len(refused) < 8
+    other = await edge.connect("127.0.0.2")
+    sending = asyncio.create_task(other.request("POST", "/hook/quote", body=b"{}", headers=JSON))
+    await until(lambda: len(edge.router.invoked) == 9 - len(refused))
+    for each in edge.router.invoked:
+        edge.router.answer(each, reply=reply(200))
+    assert (await sending).status == 200
+
+
 @pytest.mark.parametrize("reset", [True, False], ids=["by a reset", "in good order"])
-async def test_a_sender_who_goes_away_ends_the_call(edge, quote, reset):
+@pytest.mark.parametrize("behind", [b"", b"\r\n"], ids=["at once", "after an empty line"])
+async def test_a_sender_who_goes_away_ends_the_call(edge, quote, reset, behind):
     sender = await edge.connect()
-    sender.write(b"POST /hook/quote HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}")
+    sender.write(b"POST /hook/quote HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}" + behind)
     await until(lambda: edge.router.invoked)
     if reset:
         sock = sender.writer.get_extra_info("socket")
@@ -244,9 +260,10 @@ async def test_a_sender_who_goes_away_ends_the_call(edge, quote, reset):
     assert len(edge.router.stored) == 1
 
 
-async def test_a_sender_who_has_only_ended_its_side_gets_the_answer(edge, quote):
+@pytest.mark.parametrize("behind", [b"", b"\r\n"], ids=["request", "empty line"])
+async def test_a_sender_who_has_only_ended_its_side_gets_the_answer(edge, quote, behind):
     sender = await edge.connect()
-    sender.write(b"POST /hook/quote HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}")
+    sender.write(b"POST /hook/quote HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}" + behind)
     sender.writer.write_eof()
     assert (await sender.response()).status == 100  # it was asked whether it is there
     edge.router.answer(edge.router.invoked[0], reply=reply(200, b"here"))

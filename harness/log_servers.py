@@ -63,7 +63,7 @@ class LogServers:
             await self.start_one(name)
         async with asyncio.timeout(READY_SECONDS):
             for name in self._names:
-                while not await self._prepared.is_ready(name):
+                while await self._prepared.lack(name):
                     await asyncio.sleep(PAUSE_SECONDS)
 
     async def start_one(self, name: str) -> None:

@@ -20,7 +20,7 @@ import orjson
 from cli.supervisor.cluster_spec import DEFAULT_GRPC_PORT, DRAIN_ORDER, LOOPBACK, ClusterSpec, ForeignProgram
 from cli.supervisor.http_probe import probe
 from cli.supervisor.initial_flows import apply_flows
-from cli.supervisor.process_supervisor import ProcessSupervisor
+from cli.supervisor.process_supervisor import ProcessSupervisor, describe_waiting
 from cli.supervisor.progress import print_progress, report_waiting
 from cli.supervisor.rundir import DEV_DATA_DIR, ClusterAddresses, RunDir
 from flowhook.errors import FlowhookError, InternalError
@@ -159,7 +159,7 @@ class LocalCluster:
 
     def _what_is_missing(self) -> str:
         starting = (each for each in self._supervisors if each.may_proceed.is_set() and not each.ready.is_set())
-        return ", ".join(each.name for each in starting) or self._step
+        return describe_waiting(starting) or self._step
 
     async def _drain(self) -> None:
         for role in DRAIN_ORDER:

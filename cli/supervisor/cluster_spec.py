@@ -85,7 +85,7 @@ class ForeignProgram:
     name: str  # role and number
     role: str
     command: Command
-    is_ready: Callable[[], Awaitable[bool]]  # asks it whether it serves
+    lack: Callable[[], Awaitable[str]]  # asks it what it waits for; empty: it serves
     log_file: Path  # where it says what goes wrong
 
 

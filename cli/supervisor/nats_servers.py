@@ -127,15 +127,21 @@ class NatsServers:
                 name,
                 "nats",
                 Command([*wrapped, str(self.data_dir / name / CONFIGURATION_FILE)], {**GO_THREADS, **environment}),
-                is_ready=partial(self.is_ready, name),
+                lack=partial(self.lack, name),
                 log_file=self.data_dir / name / LOG_FILE,
             )
             for name in NAMES
         ]
 
-    async def is_ready(self, name: str) -> bool:
-        status, _ = await probe("GET", self.monitor(name), "/healthz")
-        return status == OK
+    async def lack(self, name: str) -> str:
+        """Ask a server what it waits for; empty: it serves."""
+        status, body = await probe("GET", self.monitor(name), "/healthz")
+        if status == OK:
+            return ""
+        try:
+            return str(orjson.loads(body)["error"])
+        except (ValueError, KeyError, TypeError):
+            return f"status {status} for /healthz" if status else "no answer"
 
     def configuration(self, name: str) -> bytes:
         """Return the configuration file of a server: JSON, which nats-server reads, and in which any path can stand.

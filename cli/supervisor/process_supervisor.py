@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -58,6 +59,7 @@ class ProcessSupervisor:
     may_proceed: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     ready: asyncio.Event = field(init=False, default_factory=asyncio.Event)  # set while the process serves
     addresses: Addresses = field(init=False, default_factory=dict)  # where it listens; retained across restarts
+    lack: str = field(init=False, default="")  # what it waits for while it is not ready, as it says; empty: unknown
     _stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _ended: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _child: ChildProcess | None = field(init=False, default=None)
@@ -137,6 +139,7 @@ class ProcessSupervisor:
             await child.process.wait()
             self._child = None
             self.ready.clear()
+            self.lack = ""
             with contextlib.suppress(OSError):
                 self.run_dir.remove_pid(self.name)
 
@@ -148,15 +151,16 @@ class ProcessSupervisor:
         """Report a slow restart; the cluster reports a slow first start."""
         if self._was_ready:
             done = self.ready, self._stopping
-            await report_waiting(lambda: "" if any(each.is_set() for each in done) else self.name)
+            await report_waiting(lambda: "" if any(each.is_set() for each in done) else describe_waiting([self]))
 
     async def _probe(self) -> None:
         """Ask a program that reports nothing whether it serves, until it does."""
         if self.program is None:
             return
         for pause in POLL.pauses():
-            if await self.program.is_ready():
-                self._on_message({"ready": True, "addresses": {}})
+            lack = await self.program.lack()
+            self._on_message({"ready": not lack, "lack": lack, "addresses": {}})
+            if not lack:
                 return
             await asyncio.sleep(pause)
 
@@ -168,6 +172,7 @@ class ProcessSupervisor:
             print_progress(f"{self.name} has no pid file: {os.strerror(error.errno or 0)}")
 
     def _on_message(self, message: Mapping[str, Any]) -> None:
+        self.lack = " ".join(message.get("lack", "").split())
         if not message.get("ready"):
             return
         self.addresses = message["addresses"]
@@ -184,6 +189,16 @@ class ProcessSupervisor:
         if defects >= MAX_FIRST_STARTS and not self.served.is_set():
             where = "" if self.program is None else f"; see {self.program.log_file}"
             raise InternalError(f"{self.name} {how} {defects} times before it was ready{where}")
+
+
+def describe_waiting(waited_for: Iterable[ProcessSupervisor]) -> str:
+    """Return the names of processes that are waited for, with what they say that they wait for themselves."""
+    parts = []
+    for lack, group in itertools.groupby(waited_for, key=lambda each: each.lack):
+        names = [each.name for each in group]
+        says = "says" if len(names) == 1 else "say"
+        parts.append(", ".join(names) + (f", which {says}: {lack}" if lack else ""))
+    return "; ".join(parts)
 
 
 # signals by which others end a process; a defect of the process itself does not cause them

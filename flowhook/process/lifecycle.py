@@ -1,8 +1,9 @@
 """Lifecycle of a cluster process: reports readiness, drains on a signal, and ends with its supervisor.
 
-`run` calls each process's `app.serve(settings, lifecycle)`. A process reports its readiness and addresses on the socket
-to its supervisor (`flowhook.process.supervisor_socket`). It exits immediately when the other end closes, which the
-kernel ensures however the supervisor ends. Exiting immediately is safe: nothing relies on an orderly stop.
+`run` calls each process's `app.serve(settings, lifecycle)`. A process reports its readiness and addresses, and until
+then what it waits for, on the socket to its supervisor (`flowhook.process.supervisor_socket`). It exits immediately
+when the other end closes, which the kernel ensures however the supervisor ends. Exiting immediately is safe: nothing
+relies on an orderly stop.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
 import flowhook
-from flowhook.asyncio_tasks import end_tasks
+from flowhook.asyncio_tasks import end_tasks, wait_at_most
 from flowhook.errors import FlowhookError
 from flowhook.process import kernel, logs
 from flowhook.process.installation import watch_installation
@@ -37,6 +38,8 @@ from flowhook.process.ticks import next_tick
 EXIT_REFUSED: Final = 1
 STORAGE_FULL: Final = "STORAGE_FULL"
 READINESS_SECONDS: Final = 2.0  # between two looks whether a process is still ready, for its log
+LACK_SECONDS: Final = 1.0  # between two looks at what a process waits for that starts, for its supervisor
+MAX_LACK: Final = 512  # characters of that
 EXIT_DEFECT: Final = 70  # the process ended with an unexpected exception (sysexits.h, EX_SOFTWARE)
 # with less room than this a disk counts as full: SQLite's shared memory and a few pages need as much
 LEAST_BYTES: Final = 256 * 1024
@@ -149,16 +152,23 @@ def _on_signal(process_state: ProcessState, number: signal.Signals) -> None:
 
 
 async def _say_ready(process_state: ProcessState, parent: socket.socket | None) -> None:
-    await process_state.ready.wait()
+    said = ""
+    while not await wait_at_most(LACK_SECONDS, process_state.ready.wait()):
+        if (lack := process_state.lack()) != said:
+            said = lack
+            await _tell(parent, {"ready": False, "lack": lack[:MAX_LACK]})
     gc.freeze()  # objects of the start-up are permanent: scanning them repeatedly would block the loop for tens of ms
     log.info("ready", build=flowhook.__version__, **process_state.addresses)
-    if parent is not None:
-        line = orjson.dumps({"ready": True, "addresses": process_state.addresses}) + b"\n"
-        await asyncio.get_running_loop().sock_sendall(parent, line)
+    await _tell(parent, {"ready": True, "addresses": process_state.addresses})
     for load in process_state.late_loads:
         await asyncio.to_thread(load)
     gc.freeze()
     log.debug("all code is loaded")
+
+
+async def _tell(parent: socket.socket | None, message: Mapping[str, Any]) -> None:
+    if parent is not None:
+        await asyncio.get_running_loop().sock_sendall(parent, orjson.dumps(message) + b"\n")
 
 
 async def _log_readiness(process_state: ProcessState) -> None:

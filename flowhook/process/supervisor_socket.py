@@ -2,8 +2,8 @@
 
 A supervisor passes each process one end of a socket pair (`FLOWHOOK_PARENT_FD`). The supervisor sends one line, a JSON
 object: settings that were not known when the process was started, as environment variables; with the whole environment,
-if the process was forked. The process sends JSON objects, one per line: that it is ready, and its addresses. The kernel
-closes the socket when either process ends, however it ends.
+if the process was forked. The process sends JSON objects, one per line: what it waits for, then that it is ready,
+and its addresses. The kernel closes the socket when either process ends, however it ends.
 
 This module imports next to nothing.
 """

@@ -414,7 +414,10 @@ class Member(ShardMap):
             self._process_state.detail = ""
             self._process_state.ready.set()
         else:
-            lack = "waiting for an owner of the shard" if current else self._blocked or "following the log"
+            owned = f"waiting until {owner.router}, the owner of the shard, serves" if owner is not None else ""
+            lack = owned or "waiting for an owner of the shard"
+            if not current:
+                lack = self._blocked or f"following the log, at position {self._position}"
             self._process_state.detail = lack
             self._process_state.ready.clear()
 
@@ -424,6 +427,7 @@ class Member(ShardMap):
         """Append the record that makes this router the owner; None: another was faster."""
         storage: Storage | None = None
         known = self._ownership.epoch
+        self._process_state.detail = "taking over the shard"
         try:
             await asyncio.to_thread(_catch_up, follower, self._replicated)
             if follower.epoch > known:
@@ -463,6 +467,7 @@ class Member(ShardMap):
             self._ownership.lose()
 
     async def _serve(self, term: Term) -> None:
+        self._process_state.detail = "recovering the executions of the shard"
         stop = StopRequest()
         abandoning: asyncio.TimerHandle | None = None
         serving = asyncio.create_task(self._runner.serve(term, stop, self._ownership.ready), name="serve the shard")

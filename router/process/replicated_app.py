@@ -79,6 +79,7 @@ async def serve_replicated(
             router=name,
             creds_file=settings.nats_creds_file,
             ca_file=settings.nats_ca_file,
+            on_wait=partial(setattr, process_state, "detail"),
         )
         opened.push_async_callback(asyncio.to_thread, replicated.close)
         await asyncio.to_thread(_check_key, replicated, key)

@@ -1,13 +1,14 @@
 """A stand-in for a process of the cluster: the real process frame around a server that answers 200 to everything.
 
 `CHILD_PLAN` in the environment says how each start goes, by name: a folder where `NAME.usage`, `NAME.refuse`,
-`NAME.crash`, `NAME.held` (not ready while it is there) or `NAME.stubborn` ask for that behaviour, `not-served` and
-`flows-unknown` for answers, and where `events` collects what happened, in order.
+`NAME.crash`, `NAME.held` (not ready while it is there, for the reason that it contains) or `NAME.stubborn` ask for that
+behaviour, `not-served` and `flows-unknown` for answers, and where `events` collects what happened, in order.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -52,6 +53,8 @@ async def serve(lifecycle):
     if ROLE == "runner":
         tell(f"explained={os.environ['LOSSES_EXPLAINED']}")
     while requested("held"):
+        with contextlib.suppress(FileNotFoundError):
+            lifecycle.detail = (PLAN / f"{NAME}.held").read_text()
         await asyncio.sleep(0.02)
     port = int(os.environ.get(PORTS.get(ROLE, ""), "0"))
     server = await asyncio.start_server(answer, "127.0.0.1", port, reuse_port=True)

@@ -147,10 +147,15 @@ def test_a_process_that_is_killed_before_it_was_ever_ready_is_simply_started_aga
 
 
 def test_what_is_waited_for_is_reported(supervise):
-    (supervise.plan / "router-1.held").touch()
+    (supervise.plan / "router-1.held").write_text("waiting for a quorum\nof the log")
+    (supervise.plan / "router-2.held").write_text("waiting for a quorum\nof the log")
     (supervise.plan / "edge-1.held").touch()
-    supervised = supervise()
-    supervised.until_said("waiting for router-1")
+    supervised = supervise(routers=2)
+    supervised.until_said("waiting for router-1, router-2, which say: waiting for a quorum of the log")
+    (supervise.plan / "router-2.held").write_text("following the log")
+    says = "which says: waiting for a quorum of the log; router-2, which says: following the log"
+    supervised.until_said(f"waiting for router-1, {says}")
+    (supervise.plan / "router-2.held").unlink()
     assert not any("waiting for edge-1" in line for line in supervised.lines)
     (supervise.plan / "router-1.held").unlink()
     supervised.until_said("waiting for edge-1")

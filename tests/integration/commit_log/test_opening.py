@@ -137,6 +137,12 @@ def test_each_server_of_a_cluster_is_checked(opened, cluster, prefix):
     assert "nats-1" not in message
 
 
+def test_a_server_that_is_away(opened):
+    waits, away = [], "nats://127.0.0.1:1"
+    refused(opened, away, UnavailableError, timeout=QUICKLY, on_wait=waits.append)
+    assert waits[0].startswith("waiting for a server of the log at 127.0.0.1:1: ")
+
+
 def test_servers_without_jetstream(opened, servers, tmp_path):
     plain = servers(nats_server(tmp_path, jetstream=False))
     reason, message = refused(opened, plain.url(), timeout=QUICKLY)
@@ -145,8 +151,9 @@ def test_servers_without_jetstream(opened, servers, tmp_path):
 
 
 def test_a_cluster_without_a_quorum(opened, servers, tmp_path, capsys):
-    cluster = servers(nats_cluster(tmp_path, start=1))
-    reason, message = refused(opened, cluster.url(), UnavailableError, timeout=QUICKLY)
+    cluster, waits = servers(nats_cluster(tmp_path, start=1)), []
+    reason, message = refused(opened, cluster.url(), UnavailableError, timeout=QUICKLY, on_wait=waits.append)
+    assert waits[-1].startswith("waiting for a quorum of the log's servers: ")
     assert reason == "LOG_UNAVAILABLE"
     assert "more than half of the servers" in message
     assert "waiting for a quorum" in capsys.readouterr().out

@@ -47,8 +47,17 @@ class LogConnection:
     Methods raise UnavailableError (`LOG_UNAVAILABLE`) if the connection was closed, or the servers failed.
     """
 
-    def __init__(self, url: LogUrl, *, name: str, creds_file: Path | None = None, ca_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        url: LogUrl,
+        *,
+        name: str,
+        creds_file: Path | None = None,
+        ca_file: Path | None = None,
+        on_wait: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._url = url
+        self._on_wait = on_wait  # called with what is waited for, on the thread of the loop
         self._name = name
         self._creds_file = creds_file
         self._tls = ssl.create_default_context(cafile=ca_file) if url.tls or ca_file else None
@@ -127,7 +136,9 @@ class LogConnection:
                 if isinstance(error, APIError) and not isinstance(error, (ServiceUnavailableError, ServerError)):
                     raise
                 if waiting:
-                    log.warning(waiting, seconds=seconds, cause=str(error) or type(error).__name__)
+                    cause = str(error) or type(error).__name__
+                    log.warning(waiting, seconds=seconds, cause=cause)
+                    self._on_wait(f"{waiting}: {cause}")
                     waiting = ""
                 if self._loop.time() >= deadline:
                     raise
@@ -242,9 +253,12 @@ class LogConnection:
         await asyncio.sleep(0)
 
     async def _report(self, error: Exception) -> None:
-        if self._refused and not self._last_error:
-            log.warning("waiting for a server of the log", cause=str(error) or type(error).__name__)
-        self._last_error = str(error) or type(error).__name__
+        cause = str(error) or type(error).__name__
+        if self._refused:
+            if not self._last_error:
+                log.warning("waiting for a server of the log", cause=cause)
+            self._on_wait(f"waiting for a server of the log at {', '.join(self._url.servers)}: {cause}")
+        self._last_error = cause
         if self._refused and not self._refused.done() and "authorization" in self._last_error.lower():
             self._refused.set_result(None)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from router.storage.commit_log.heartbeat_seals import HeartbeatSeals
 from router.storage.commit_log.interface import ReplicatedLog
@@ -41,6 +42,7 @@ def connect(
     behind_seconds: float = BEHIND_SECONDS,
     creds_file: Path | None = None,
     ca_file: Path | None = None,
+    on_wait: Callable[[str], None] = lambda _: None,
 ) -> ReplicatedLog:
     """Connect to the servers of the log, check them, and create the streams that are missing. Blocks.
 
@@ -53,6 +55,7 @@ def connect(
         behind_seconds: how long the log may lack records that it had acknowledged before it counts as replaced (s).
         creds_file: credentials file of NATS (JWT and key).
         ca_file: certificates of the authorities that sign the servers'; with it, or with `tls://`, connections are TLS.
+        on_wait: called with what is waited for, on another thread.
 
     Raises:
         InvalidError: the URL, the credentials, or the servers' configuration are not as they must be
@@ -61,7 +64,7 @@ def connect(
         UnavailableError: no server or no quorum within `timeout` (`LOG_UNAVAILABLE`); no log (`LOG_MISSING`).
     """
     parsed = parse_url(url)
-    connection = _open(parsed, router, timeout, creds_file, ca_file)
+    connection = _open(parsed, router, timeout, creds_file=creds_file, ca_file=ca_file, on_wait=on_wait)
     try:
         info = connection.call(open_log_stream(connection, parsed, create=create, seconds=timeout))
         if not parsed.trust_fsync:
@@ -109,15 +112,15 @@ def rebuild_log(
     Routers that have the former log open get LogReplacedError. Raises as `connect` does.
     """
     parsed = parse_url(url)
-    connection = _open(parsed, "rebuild-log", timeout, creds_file, ca_file)
+    connection = _open(parsed, "rebuild-log", timeout, creds_file=creds_file, ca_file=ca_file)
     try:
         return log_stream_of(connection.call(recreate_log_stream(connection, parsed))).identity
     finally:
         connection.close()
 
 
-def _open(url: LogUrl, name: str, timeout: float, creds_file: Path | None, ca_file: Path | None) -> LogConnection:
-    connection = LogConnection(url, name=f"flowhook {name}", creds_file=creds_file, ca_file=ca_file)
+def _open(url: LogUrl, name: str, timeout: float, **options: Any) -> LogConnection:
+    connection = LogConnection(url, name=f"flowhook {name}", **options)
     try:
         connection.open(timeout)
         server, version = connection.server

@@ -209,6 +209,8 @@ flowhook_evaluation_kills_total counter runner
 # Processes
 flowhook_up gauge admin process role
     1 while a process is ready; 0 for one that is not, or died, until it is dismissed.
+flowhook_ready gauge all
+    1 while this process serves, as its `/readyz` says; else 0.
 flowhook_build_info gauge all version python
     1; the labels say which build runs.
 flowhook_event_loop_lag_seconds histogram:fast all
@@ -217,6 +219,9 @@ flowhook_clock_skew_seconds gauge edge,runner,admin
     By how much the clock of this process is ahead of the router's, at the least; negative: behind.
 flowhook_certificate_expiry_timestamp_seconds gauge edge,router,admin file
     Unix time at which a certificate that this process shows expires.
+flowhook_token_refusals_total counter router reason
+    Calls over gRPC that were refused for their token, by `reason`: `missing`; `unknown`, which includes revoked and
+    expired ones; or `scope`, that it does not permit the call.
 flowhook_token_expiry_timestamp_seconds gauge router token
     Unix time at which a token expires, of those that do.
 flowhook_spans_exported_total counter edge,runner

@@ -215,6 +215,7 @@ async def process_metrics(
     process_state.metrics = exposed.text
     lag = Histogram("flowhook_event_loop_lag_seconds")
     readings: dict[str, Callable[[], Reading]] = {
+        "flowhook_ready": lambda: int(not process_state.lack()),
         "flowhook_build_info": lambda: [((flowhook.__version__, platform.python_version()), 1)],
         "flowhook_event_loop_lag_seconds": lambda: lag,
         "flowhook_clock_skew_seconds": lambda: (

@@ -300,6 +300,8 @@ class TokenVerifier:
 
     _data_dir: Path
     _now: Callable[[], float] = attrs.field(default=time.time, kw_only=True)  # Unix time in seconds
+    # calls that were refused for their token, by reason; whoever refuses them counts
+    refusals: dict[str, int] = attrs.field(init=False, factory=lambda: {"missing": 0, "unknown": 0, "scope": 0})
     _file: str = attrs.field(init=False)
     _stamp: tuple[int, int, int] | None = attrs.field(init=False, default=None)
     _grants: dict[bytes, TokenGrant] = attrs.field(init=False, factory=dict)

@@ -155,6 +155,8 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
                 return None
             return self._limits.admit(self._rechecked(handler, header, grant) if handler.request_streaming else handler)
         except FlowhookError as error:
+            if isinstance(error, PermissionDeniedError):
+                self._tokens.refusals["scope"] += 1
             return refusal(error)
 
     def _rechecked(
@@ -179,6 +181,7 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
         scheme, _, token = header.partition(" ")
         grant = self._tokens.find(token.strip()) if scheme.lower() == "bearer" and token else None
         if grant is None:
+            self._tokens.refusals["unknown" if token else "missing"] += 1
             cause = "the token is unknown, revoked or expired" if token else "the call has no bearer token"
             raise UnauthenticatedError(
                 f"{cause}: set FLOWHOOK_TOKEN, or FLOWHOOK_DATA_DIR to the router's data directory"

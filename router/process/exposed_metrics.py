@@ -57,6 +57,7 @@ def expose_shard(
             "flowhook_runners_connected": lambda: len(runners),
             "flowhook_runner_credit": credit,
             "flowhook_bulk_jobs_active": lambda: jobs.running,
+            "flowhook_token_refusals_total": lambda: by_label(verifier.refusals),
             "flowhook_token_expiry_timestamp_seconds": lambda: by_label(verifier.expiries()),
             "flowhook_storage_commit_duration_seconds": lambda: writer.commit_seconds,
             "flowhook_storage_commit_batch_writes": lambda: writer.commit_writes,

@@ -122,6 +122,13 @@ async def test_metrics_are_in_the_format_that_is_asked_for(state):
         assert await get(port, "/metrics", "HEAD") == (200, b"")
 
 
+async def test_metrics_say_whether_the_process_serves(state):
+    for serves, value in (state.ready.clear, 0), (state.ready.set, 1), (state.stop.set, 0):
+        serves()
+        async with measured(state) as port:
+            assert f"\nflowhook_ready {value}.0\n" in (await scrape(port, "text/plain"))[2]
+
+
 @pytest.mark.parametrize(
     "accept",
     [

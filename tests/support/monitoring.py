@@ -70,6 +70,5 @@ def metrics():
         if metric.kind == HISTOGRAM:
             found[f"{metric.name}_bucket"].add("le")
     for rule in rules("record"):
-        [read] = {selector.metric for selector in selectors(rule["expr"])}
-        found[rule["record"]] = found[read]
+        found[rule["record"]] = set.union(*(found[read.metric] for read in selectors(rule["expr"])))
     return found

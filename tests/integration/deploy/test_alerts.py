@@ -125,7 +125,7 @@ class SmallDisk:
 
 
 class Place:
-    """A cluster with the flows, a runner that is none of its supervisor's, and Prometheus that scrapes it."""
+    """A cluster with the flows, an edge and a runner that its supervisor does not have, and Prometheus for it."""
 
     def __init__(self, folder, ends):
         """`ends` ends what was started, also if the rest does not start."""
@@ -141,14 +141,9 @@ class Place:
         variables = {"FLOWHOOK_LEASE_SECONDS": 5, "FLOWHOOK_BACKUP_TARGET": backups}
         self.cluster = Up(data, "--flows", folder, "--edges", "1", "--runners", "1", **variables)
         ends.callback(self.cluster.close)
-        self.spare = subprocess.Popen(
-            [sys.executable, "-P", "-m", "cli", "runner", "--process-name", "runner-2"],
-            env=clean_environment(FLOWHOOK_DATA_DIR=data, FLOWHOOK_ROUTER=self.cluster.where["grpc_address"]),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        ends.callback(self.spare.wait)
-        ends.callback(self.spare.kill)
+        self._ends = ends
+        self.spare = self.start("runner", "--process-name", "runner-2")
+        self.edge = self.start("edge", "--process-name", "edge-2", "--http-port", "0")
         self.admin = self.cluster.where["admin_url"]
         self.prometheus = Prometheus(folder, "up.yaml", [self.admin.removeprefix("http://")], THRESHOLDS)
         ends.callback(self.prometheus.close)
@@ -156,9 +151,24 @@ class Place:
         replaced |= {"http://127.0.0.1:8081": self.admin, "127.0.0.1:50051": self.cluster.where["grpc_address"]}
         replaced |= {"/backup": str(backups)}
         self.shell = transcripts.Shell(folder, replaced)
-        for what in ('flowhook_up{process="runner-2"} == 1', "flowhook_runners_connected == 2"):
+        ready = (f'flowhook_up{{process="{name}"}} == 1' for name in ("edge-2", "runner-2"))
+        for what in (*ready, "flowhook_runners_connected == 2"):
             wait_until(lambda what=what: self.prometheus.query(what), what)
         self.prometheus.until_no_alert("FlowhookProcessDown")
+
+    def start(self, *arguments, **variables):
+        """Start a process of the cluster as a deployment does."""
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "cli", *arguments],
+            env=clean_environment(
+                FLOWHOOK_DATA_DIR=self.cluster.data_dir, FLOWHOOK_ROUTER=self.cluster.where["grpc_address"], **variables
+            ),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._ends.callback(process.wait)
+        self._ends.callback(process.kill)
+        return process
 
     def send(self, flow, number=1):
         for _ in range(number):
@@ -219,6 +229,23 @@ def test_a_runner_that_dies_is_down_until_it_is_dismissed(place):
     assert alert["annotations"]["summary"] == "runner-2 is down, or not ready"
     check_runbook(place, "FlowhookProcessDown")  # which dismisses it
     place.prometheus.until_no_alert("FlowhookProcessDown")
+
+
+def test_an_edge_that_stops_in_order_and_comes_back_with_a_wrong_token(place):
+    place.edge.terminate()
+    place.edge.wait(PATIENCE)
+    failed = place.start("edge", "--process-name", "edge-2", "--http-port", "0", FLOWHOOK_TOKEN="mistyped")
+    [refused] = place.prometheus.until_alert("FlowhookTokensRefused")
+    assert refused["labels"].items() >= {"process": "router-1", "reason": "unknown"}.items()
+    place.prometheus.until_no_alert("FlowhookProcessDown")  # it is forgotten, as one that ended in order
+    missing = {"severity": "critical", "alertname": "FlowhookProcessMissing", "role": "edge"}
+    wait_until(
+        lambda: missing in [each["labels"] for each in place.prometheus.alerts("FlowhookProcessMissing")],
+        "the edge is missing",
+    )
+    check_runbook(place, "FlowhookProcessMissing")
+    check_runbook(place, "FlowhookTokensRefused")
+    failed.kill()
 
 
 def test_without_runners_nothing_is_executed(place):

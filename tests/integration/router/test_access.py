@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import replace
 
 import grpc
@@ -223,3 +224,17 @@ async def test_the_hash_of_an_empty_value_is_refused_as_a_secret(client):
             await client.secrets.set("partner", b"$sha256$" + digits.encode())
         assert caught.value.reason == "SECRET_VALUE_INVALID"
     await client.secrets.set("partner", b"$sha256$" + hashlib.sha256(b"x").hexdigest().encode())
+
+
+async def test_calls_that_are_refused_for_their_token_are_counted_by_reason(tmp_path):
+    async with running_router(tmp_path) as router, router.client() as client:
+        refused = ("", "ListFlows"), ("mistyped", "ListFlows"), (router.token("runner"), "DeleteFlow")
+        for times, (token, method) in enumerate(refused, start=1):
+            open_channel = channel.connect(router.target, token) if token else grpc.aio.insecure_channel(router.target)
+            async with open_channel as connection:
+                for _ in range(times):
+                    with pytest.raises(grpc.aio.AioRpcError):
+                        await connection.unary_unary(f"/flowhook.v1.FlowService/{method}")(b"")
+        [process] = await client.cluster.processes()
+    found = dict(re.findall(r'flowhook_token_refusals_total\{.*reason="(\w+)"\} (\S+)', process.metrics.decode()))
+    assert found == {"missing": "1.0", "unknown": "2.0", "scope": "3.0"}

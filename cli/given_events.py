@@ -42,13 +42,21 @@ def secrets_of(names: Iterable[str], given: Mapping[str, bytes]) -> dict[str, by
 
 def start_event(document: FlowDocument, request: SentRequest) -> Event:
     """Return the event that starts the flow: the request as an edge converts it; without a webhook, the input alone."""
+    from flowhook.events.workflow_input import workflow_input
+    from flowhook.payloads.field_types import with_types
+
     webhook = document.webhook
     if webhook is None:
         if request.headers or request.query:
             option = "--header" if request.headers else "--query"
             raise typer.BadParameter(f"{option}: {document.id} has no `webhook`, so its only input is --input")
         return _checked("--input", _event(document.id, "", request.content_type, request.body), raw=False)
-    return _checked("--input", _received(document.id, webhook, request), raw=webhook.parse == "raw")
+    event = _checked("--input", _received(document.id, webhook, request), raw=webhook.parse == "raw")
+    try:
+        with_types(workflow_input(event, raw=webhook.parse == "raw"), webhook.fields, strict=True)
+    except InvalidError as error:
+        raise typer.BadParameter(f"--input: {error.message}") from None
+    return event
 
 
 def callback_event(option: str, document: FlowDocument, name: str, request: SentRequest) -> ProvidedEvent:

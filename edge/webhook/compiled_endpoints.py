@@ -27,9 +27,12 @@ from flowhook.document.models.credentials import MtlsAuth
 from flowhook.document.models.webhook import Callback, Webhook
 from flowhook.events.ids import slot_of
 from flowhook.events.keys import DedupeKey, EventKeys, KeyExpressions
+from flowhook.events.workflow_input import webhook_view
 from flowhook.expressions.paths import PathStep
+from flowhook.model import Event
 from flowhook.model.own_urls import below
 from flowhook.payloads.content_type import parse_content_type
+from flowhook.payloads.field_types import with_types
 from flowhook.payloads.parsing import IDENTITY, Selection, event_identity, is_parsed_whole, selection_of
 from flowhook.sharing.token_bucket import TokenBuckets
 from flowhook.signatures.build import build_verifiers
@@ -93,6 +96,7 @@ class CompiledEndpoint:
         self.flow_id, self.own_host, self.callback, self.one_time = flow_id, own_host, callback, one_time
         self.slot = slot_of(flow_id)  # for minting IDs
         self.raw = webhook.parse == "raw"  # whether bodies are stored unparsed
+        self.fields = webhook.fields if isinstance(webhook, Webhook) else {}  # types of fields of forms and queries
         # identify the endpoint in a log line
         self.log_fields = {"flow": flow_id, "callback": callback} if callback else {"flow": flow_id}
         self.methods = frozenset[str](webhook.methods)
@@ -163,6 +167,16 @@ class CompiledEndpoint:
         self._signatures = frozenset[str]().union(*needed) if all(needed) else None
         challenges = [verifier.challenge for verifier in verifiers if verifier.challenge is not None]
         self.unauthenticated = responses.unauthenticated(challenges[0] if challenges else None)
+
+    def view(self, event: Event, body: Any) -> dict[str, Any]:
+        """Return the value of `.` in expressions under `webhook`; `body` is None if not parsed."""
+        view: dict[str, Any] = with_types(webhook_view(event, body), self.fields)
+        return view
+
+    def check_fields(self, event: Event, body: Any) -> None:
+        """Raise InvalidError (`BODY_INVALID`) if a field of a form or of the query is not of its type."""
+        if self.fields:
+            with_types(webhook_view(event, body), self.fields, strict=True)
 
     def _selection(self) -> Selection:
         looked_at: list[Sequence[PathStep]] = [path[1:] for path in self.response.paths if path[:1] in ((), ("body",))]

@@ -20,6 +20,7 @@ import orjson
 from flowhook import limits
 from flowhook.errors import InvalidError
 from flowhook.events.keys import DedupeKey, KeyExpressions
+from flowhook.payloads.field_types import form_with_types
 from flowhook.payloads.parsing import encode_json, parse, select
 
 # JSON of the parts of a body that responses, handshakes and delivery IDs read; if it is larger, they read nothing.
@@ -51,12 +52,12 @@ def parse_large_body(kind: bytes, wanted: bytes, view: bytes, body: bytes) -> It
 def _parsed(kind: bytes, body: bytes) -> Any:
     """Return the content of a body as received.
 
-    `kind` is a JSON array of the Content-Type, the headers that describe the body (pairs of strings in ISO 8859-1), and
-    the maximum size in bytes of the decompressed body.
+    `kind` is a JSON array of the Content-Type, the headers that describe the body (pairs of strings in ISO 8859-1), the
+    maximum size in bytes of the decompressed body, and the types of fields of forms.
     """
-    content_type, headers, limit = orjson.loads(kind)
+    content_type, headers, limit, fields = orjson.loads(kind)
     pairs = [(name, value.encode("latin-1")) for name, value in headers]
-    return parse(content_type, body, pairs, limit=limit).body
+    return form_with_types(content_type, parse(content_type, body, pairs, limit=limit).body, fields)
 
 
 class Verdict(NamedTuple):

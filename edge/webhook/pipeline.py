@@ -219,8 +219,10 @@ class WebhookHandler:
 
         async def admit(content: Any) -> None:
             _check_rate(delivery)
+            event = build_event(delivery)
+            delivery.endpoint.check_fields(event, content)
             if (acceptance := delivery.endpoint.acceptance) is not None:
-                await self._stages.accept(delivery, acceptance, build_event(delivery), ParsedContent(content))
+                await self._stages.accept(delivery, acceptance, event, ParsedContent(content))
 
         try:
             verified = None if isinstance(early, SignatureError) else early

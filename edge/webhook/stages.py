@@ -28,7 +28,6 @@ from flowhook import limits
 from flowhook.document.models.webhook import BODYLESS_METHODS
 from flowhook.events import ids
 from flowhook.events.keys import EventKeys
-from flowhook.events.workflow_input import webhook_view
 from flowhook.http.forwarded import Address, TrustedProxies
 from flowhook.model import Event, events
 from flowhook.model.own_urls import host_name
@@ -137,7 +136,7 @@ def event_message(
 ) -> tuple[envelope_pb2.Event, Mapping[str, Any] | None]:
     """Return an event for the router, with its keys and search attributes; and the value of `.` if it is needed."""
     endpoint = delivery.endpoint
-    view = webhook_view(event, content.body) if endpoint.needs_view else None
+    view = endpoint.view(event, content.body) if endpoint.needs_view else None
     dedupe_key = endpoint.dedupe_key(delivery.verified, delivery.request, view, content)
     message = event_to_proto(event, encode_head=True)
     if dedupe_key:
@@ -210,8 +209,8 @@ class Stages:
         """Return a verified request as an event, its parsed body, and the answer if it is a handshake instead.
 
         Raises:
-            InvalidError: the body does not match its Content-Type (`BODY_INVALID`), is too large once decompressed
-                (`BODY_TOO_LARGE`), or parsing exceeds its resource limits (`TOO_COSTLY`).
+            InvalidError: the body does not match its Content-Type, or a field its type (`BODY_INVALID`), it is too
+                large once decompressed (`BODY_TOO_LARGE`), or parsing exceeds its resource limits (`TOO_COSTLY`).
             ExhaustedError: too many large bodies of the flow are queued for parsing (`OVERLOADED`).
         """
         endpoint, head, request = delivery.endpoint, delivery.head, delivery.request
@@ -222,6 +221,9 @@ class Stages:
         content = parse_inline(endpoint, head, request)
         if content is None:
             content = await self._parse_apart(delivery, event)
+            endpoint.check_fields(event, None)  # those of the query: the others were checked there
+        else:
+            endpoint.check_fields(event, content.body)
         if endpoint.handshakes is None:
             return event, content, None
         shaken = content.body if content.body is not None or not request.body else json_of(request)
@@ -233,9 +235,9 @@ class Stages:
         """Decide whether its flow wants a verified request; Refused: it does not. For other errors see `read_event`."""
         flow_id = delivery.endpoint.flow_id
         if content.keys is None:  # what was parsed is here
-            await self._acceptance.check(flow_id, acceptance, webhook_view(event, content.body))
+            await self._acceptance.check(flow_id, acceptance, delivery.endpoint.view(event, content.body))
             return
-        view, body = orjson.dumps(webhook_view(event, None)), delivery.request.body
+        view, body = orjson.dumps(delivery.endpoint.view(event, None)), delivery.request.body
         await self._acceptance.check_unparsed(flow_id, acceptance, _kind(delivery), view, body)
 
     async def _parse_apart(self, delivery: Delivery, event: Event) -> ParsedContent:
@@ -245,7 +247,7 @@ class Stages:
             parse_large_body,
             _kind(delivery),
             endpoint.wanted,
-            orjson.dumps(webhook_view(event, None)),
+            orjson.dumps(endpoint.view(event, None)),
             delivery.request.body,
         )
         return ParsedContent(orjson.loads(selected), EventKeys.unpack(keys), dedupe.decode())
@@ -259,7 +261,7 @@ def _kind(delivery: Delivery) -> bytes:
         for name, value in head.headers
         if name == "content-encoding" or name.startswith("ce-")
     ]
-    return orjson.dumps([head.content_type, headers, delivery.endpoint.max_parsed])
+    return orjson.dumps([head.content_type, headers, delivery.endpoint.max_parsed, delivery.endpoint.fields])
 
 
 def parse_inline(endpoint: CompiledEndpoint, head: Head, request: RequestView) -> ParsedContent | None:

@@ -21,6 +21,7 @@ import orjson
 from flowhook import limits
 from flowhook.expressions.paths import compile_accessor
 from flowhook.expressions.syntax import ExpressionTypeError, strip_markers
+from flowhook.payloads.field_types import FieldTypes, with_types
 
 MAX_DEDUPE_BYTES: Final = 4096  # longest dedupe key, in bytes of UTF-8; a longer one is replaced by its SHA-256
 
@@ -220,6 +221,7 @@ class EventKeys(NamedTuple):
 class KeyExpressions:
     """The `order_by`, the `search` and the `shaping` of a flow (see `shaping_expressions`), compiled.
 
+    `fields`: types of fields of forms and queries, of views whose fields are not converted yet.
     `raw`: its `webhook` leaves bodies unparsed: `.body` is null then, as in the workflow's input.
     """
 
@@ -228,6 +230,7 @@ class KeyExpressions:
     shaping: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
     webhook: bool = attrs.field(default=True, kw_only=True)
     raw: bool = attrs.field(default=False, kw_only=True)
+    fields: FieldTypes = attrs.field(factory=dict, kw_only=True)
     _order_key: OrderKey | None = attrs.field(init=False)
     _attributes: SearchAttributes = attrs.field(init=False)
     _shaping: ShapingExpressions | None = attrs.field(init=False)
@@ -242,6 +245,7 @@ class KeyExpressions:
         return self.order_by is not None or bool(self.search or self.shaping)
 
     def of_view(self, view: object) -> EventKeys:
+        view = with_types(view, self.fields)
         order_key = "" if self._order_key is None else self._order_key.of_view(view)
         shaping = None if self._shaping is None else self._shaping.of_view(view)
         return EventKeys(order_key, self._attributes.of_view(view), shaping)

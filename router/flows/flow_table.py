@@ -280,6 +280,7 @@ class FlowTable:
                 shaping=shaping_expressions(document.definition.get("execution") or {}),
                 webhook=webhook is not None,
                 raw=raw,
+                fields={} if webhook is None else webhook.fields,
             ),
             raw=raw,
             batches=policy.batch is not None,

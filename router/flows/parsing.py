@@ -24,6 +24,7 @@ from flowhook.events import cloud_events
 from flowhook.events.keys import EventKeys, KeyExpressions
 from flowhook.events.workflow_input import admission_view, webhook_view
 from flowhook.model import Event
+from flowhook.payloads.field_types import with_types
 from flowhook.payloads.parsing import parse as parse_body
 from flowhook.process import logs
 from flowhook.sandbox import INLINE_BYTES
@@ -153,6 +154,8 @@ def _is_small(event: Event) -> bool:
 
 def _checked(event: Event, expressions: KeyExpressions) -> EventKeys:
     content = parse_body(event.content_type, event.body, event.headers, limit=limits.MAX_BODY_BYTES)
+    if expressions.webhook and expressions.fields:
+        with_types(webhook_view(event, content.body), expressions.fields, strict=True)
     if not expressions:
         return EventKeys()
     if expressions.webhook:
@@ -166,7 +169,7 @@ def _keys_of(event: Event, expressions: KeyExpressions) -> EventKeys:
 
 def _pack_expressions(expressions: KeyExpressions) -> bytes:
     keys = (expressions.order_by, expressions.search, expressions.shaping)
-    return orjson.dumps([*keys, expressions.webhook, expressions.raw])
+    return orjson.dumps([*keys, expressions.webhook, expressions.raw, expressions.fields])
 
 
 def _parse_json(text: bytes, what: str) -> None:
@@ -232,5 +235,5 @@ def read_document(file: bytes, functions: bytes, reachable: bytes, source: bytes
 
 
 def _unpack_expressions(packed: bytes) -> KeyExpressions:
-    order_by, search, shaping, webhook, raw = orjson.loads(packed)
-    return KeyExpressions(order_by, search, shaping=shaping, webhook=webhook, raw=raw)
+    order_by, search, shaping, webhook, raw, fields = orjson.loads(packed)
+    return KeyExpressions(order_by, search, shaping=shaping, webhook=webhook, raw=raw, fields=fields)

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from flowhook.events.cloud_events import ReadAs
 from flowhook.model import EventFilter
+from flowhook.payloads.field_types import FieldTypes
 from runner.interpreter import call_arguments
 from runner.interpreter.call_arguments import ArgumentPath
 from runner.interpreter.scope import ExpressionScope
@@ -180,6 +181,7 @@ class Program:
     callbacks: tuple[str, ...] = ()  # names of the flow's callbacks
     has_webhook: bool = False  # whether the input describes the request that started the flow
     takes_raw_body: bool = False  # whether the input has the body unparsed
+    fields: FieldTypes = field(default_factory=dict)  # types of the fields of forms and queries in the input
     batches: bool = False  # whether the input is an array, of the inputs that several events have
     timeout: Duration | None = None
     input_reads_clock: bool = False

@@ -15,6 +15,7 @@ from flowhook.document.quantities import parse_duration
 from flowhook.events.workflow_input import batches_events, has_webhook, takes_raw_body
 from flowhook.expressions.syntax import is_expression
 from flowhook.model.error_types import Spelling, respelled, standard_type
+from flowhook.payloads.field_types import field_types
 from runner.interpreter import call_arguments, nodes
 from runner.interpreter.call_arguments import ArgumentPath
 from runner.interpreter.clock_detection import reads_clock, task_reads_clock
@@ -43,6 +44,7 @@ def compile_program(
         callbacks=tuple((definition.get("webhook") or {}).get("callbacks") or ()),
         has_webhook=has_webhook(definition),
         takes_raw_body=takes_raw_body(definition),
+        fields=field_types(definition),
         batches=batches_events(definition),
         timeout=_optional(build.timeout, definition.get("timeout")),
         input_reads_clock=task_reads_clock(definition.get("input") or {}),

@@ -17,6 +17,7 @@ from flowhook.events.workflow_input import (
 from flowhook.model import Event, ExecutionDetail, JournalEntry, Status, WorkflowError
 from flowhook.model.execution_trace import ExecutionTrace, TracedCallback, TracedTask, TraceOutcome
 from flowhook.model.own_urls import below, own_url_in, shown_url
+from flowhook.payloads.field_types import with_types
 from flowhook.v1.execution_service_pb2 import GetExecutionResponse
 from flowhook.wire.mapping import from_proto
 from runner.evaluation.evaluator import Evaluator
@@ -108,7 +109,7 @@ class _Replay:
         context = ExecutionContext(
             id=event.id,
             definition=self._definition,
-            raw_input=self._input,
+            raw_input=with_types(self._input, self._program.fields),
             started_at_ms=event.receive_time_ms,
             clock=lambda: event.receive_time_ms,
             secrets=self._secrets,

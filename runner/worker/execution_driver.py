@@ -21,6 +21,7 @@ from flowhook.attach.send_pacing import QUIET
 from flowhook.errors import InvalidError
 from flowhook.limits import MIB
 from flowhook.model import JournalEntry, Subscription
+from flowhook.payloads.field_types import with_types
 from flowhook.process import logs
 from flowhook.process.ticks import next_tick
 from flowhook.wire import convert
@@ -382,7 +383,7 @@ class ExecutionDriver:
             execution.workflow = ExecutionContext(
                 id=event.id,
                 definition=flow.program.definition,
-                raw_input=data,
+                raw_input=with_types(data, flow.program.fields),
                 started_at_ms=event.receive_time_ms,
                 clock=self._now_ms,
                 secrets=secrets_data(secrets) if secrets else {},

@@ -20,6 +20,7 @@ from flowhook.events import cloud_events
 from flowhook.events.workflow_input import workflow_input
 from flowhook.model import Event, EventFilter, JournalEntry, Subscription, WorkflowError
 from flowhook.model.error_types import Spelling
+from flowhook.payloads.field_types import with_types
 from flowhook.wire import convert
 from runner import ipc
 from runner.components.base import SharedResources
@@ -200,7 +201,7 @@ async def execute(order: ipc.RunDocument, record: EvaluationRecord, control: ipc
     workflow = ExecutionContext(
         id=event.id,
         definition=program.definition,
-        raw_input=data,
+        raw_input=with_types(data, program.fields),
         started_at_ms=event.receive_time_ms,
         clock=clock.now_ms,
         secrets=secrets,

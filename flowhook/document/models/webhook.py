@@ -342,6 +342,9 @@ class Callback(InboundEndpoint):
         return any(isinstance(kind, OneTimeUrlAuth) for kind in self.auth)
 
 
+FieldName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\[\]]+$")]
+MAX_FIELDS: Final = 100
+
 CallbackName = Annotated[str, Field(pattern=CALLBACK_NAME_PATTERN)]
 
 
@@ -410,6 +413,10 @@ class Webhook(InboundEndpoint):
     accept: Accept | None = None
     expect: Expect | None = None
 
+    fields: Annotated[dict[FieldName, Literal["number", "integer", "boolean"]], Field(max_length=MAX_FIELDS)] = Field(
+        default_factory=dict
+    )
+    """Types of the fields of forms and queries, which are texts otherwise, by name."""
     subpaths: StrictBool = False
     """Whether any suffix of the URL is accepted. One that names a callback, alone or before a token, is that callback's
     all the same."""

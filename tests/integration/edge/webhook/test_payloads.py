@@ -224,3 +224,17 @@ class TestRatesOfSenders:
         router.put_flow("waits", callbacks={"limited": limited})
         targets = ("/hook/waits/limited", "/hook/waits/limited", "/hook/waits")
         assert [(await edge.post(target)).status for target in targets] == [202, 429, 202]
+
+
+@pytest.mark.parametrize("pad", [0, 200_000], ids=["small", "large"])
+async def test_declared_fields_are_numbers_for_the_edge_and_refused_by_name_otherwise(edge, pad):
+    edge.router.put_flow("pay", fields={"amount": "number"}, accept={"filter": "${ .body.amount > 100 }"})
+    form = (("Content-Type", "application/x-www-form-urlencoded"),)
+
+    async def send(amount, query=""):
+        return await edge.post(f"/hook/pay{query}", b"pad=%b&amount=%b" % (b"x" * pad, amount), form)
+
+    assert (await send(b"20")).status == 204
+    assert (await send(b"200")).status == 202
+    for answer in (await send(b"a+lot"), await send(b"200", "?amount=lots")):
+        assert (answer.status, orjson.loads(answer.body)["detail"]) == (400, "The field amount is not a number.")

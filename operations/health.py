@@ -41,20 +41,9 @@ def warnings(processes: Sequence[ProcessInfo]) -> list[str]:
     routers = [process for process in processes if process.role == "router"]
     unready = [process for process in routers if not is_ready(process)] if any(map(is_ready, routers)) else []
     causes = [(process, _cause(process)) for process in unready]
-    found = [*causes, *((process, warning) for process in processes for warning in _warnings(process))]
+    found = [*causes, *((process, warning) for process in processes for warning in process.warnings)]
     # what is wrong with the address of a router begins with its name
     return [text if text.startswith(f"{each.name} ") else f"{each.name}: {text}" for each, text in found]
-
-
-def _warnings(process: ProcessInfo) -> list[str]:
-    """Return the warnings of a process, and that its clock differs from the router's by more than matters."""
-    from flowhook.reporting.process_reports import MAX_CLOCK_SKEW_SECONDS  # noqa: PLC0415 - it imports Prometheus' client
-
-    skew = process.clock_skew or 0.0
-    if abs(skew) <= MAX_CLOCK_SKEW_SECONDS:
-        return [*process.warnings]
-    side = "ahead of" if skew > 0 else "behind"
-    return [*process.warnings, f"its clock is {abs(skew):.1f} s {side} the router's"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +64,7 @@ def describe_process(process: ProcessInfo) -> ListedProcess:
     ready = is_ready(process)
     shown = shown_fields(ProcessInfo, process) | {
         "ready": ready,
-        "detail": "; ".join(filter(None, ("" if ready else _cause(process), *_warnings(process)))),
+        "detail": "; ".join(filter(None, ("" if ready else _cause(process), *process.warnings))),
     }
     return ListedProcess(
         **shown,

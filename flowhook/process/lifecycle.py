@@ -29,6 +29,7 @@ from flowhook.errors import FlowhookError
 from flowhook.process import kernel, logs
 from flowhook.process.installation import watch_installation
 from flowhook.process.process_state import ProcessState
+from flowhook.process.server_certificates import watch_expiry
 from flowhook.process.settings import CommonSettings
 from flowhook.process.status_server import StatusServer
 from flowhook.process.supervisor_socket import take_socket
@@ -119,6 +120,7 @@ async def _live(
         asyncio.create_task(_say_ready(process_state, parent), name="say ready"),
         asyncio.create_task(watch_installation(process_state), name="watch the installation"),
         asyncio.create_task(_log_readiness(process_state), name="log readiness"),
+        asyncio.create_task(watch_expiry(process_state), name="watch the certificates"),
     ]
     if parent is not None:
         parent.setblocking(False)

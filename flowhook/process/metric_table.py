@@ -211,6 +211,10 @@ flowhook_up gauge admin process role
     1 while a process is ready; 0 for one that is not, or died, until it is dismissed.
 flowhook_ready gauge all
     1 while this process serves, as its `/readyz` says; else 0.
+flowhook_warnings gauge all kind
+    1 for each `kind` of what is wrong with this process although it serves, as its `/readyz` says in words: `clock`,
+    `certificate`, `installation`; of a router `secrets_key`, `tokens`, `backups`, and with a replicated log `log`,
+    `log_servers`, `address`, `router_tokens`, `router_clocks`.
 flowhook_build_info gauge all version python
     1; the labels say which build runs.
 flowhook_event_loop_lag_seconds histogram:fast all

@@ -216,6 +216,7 @@ async def process_metrics(
     lag = Histogram("flowhook_event_loop_lag_seconds")
     readings: dict[str, Callable[[], Reading]] = {
         "flowhook_ready": lambda: int(not process_state.lack()),
+        "flowhook_warnings": lambda: [((kind,), 1) for kind in process_state.warnings],
         "flowhook_build_info": lambda: [((flowhook.__version__, platform.python_version()), 1)],
         "flowhook_event_loop_lag_seconds": lambda: lag,
         "flowhook_clock_skew_seconds": lambda: (

@@ -45,9 +45,11 @@ class ProcessState:
 
     def warn(self, kind: str, problem: str) -> str:
         """Show a warning of a kind, or (empty) none any more; return the one before."""
-        before = self.warnings.pop(kind, "")
+        before = self.warnings.get(kind, "")
         if problem:
             self.warnings[kind] = problem
+        elif before:
+            del self.warnings[kind]
         return before
 
     def announce(self, kind: str, host: str, port: int) -> None:

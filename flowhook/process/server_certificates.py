@@ -6,12 +6,19 @@ Source: RFC 8446; https://docs.python.org/3/library/ssl.html.
 from __future__ import annotations
 
 import ssl
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 from weakref import WeakSet
 
 from flowhook.errors import InvalidError
 from flowhook.process import logs
+from flowhook.process.process_state import ProcessState
+from flowhook.process.ticks import next_tick
+
+LOOK_SECONDS: Final = 2.0  # between two looks whether a certificate has expired
+WARNING: Final = "certificate"  # kind of the warning of a process that shows one
 
 log = logs.get_logger(__name__)
 
@@ -117,3 +124,16 @@ def expiries() -> list[tuple[tuple[str], float]]:
     """Return when the certificates of this process expire, in Unix time (s), by file."""
     found = dict(filter(None, (each.expiry() for each in list(_IN_USE))))
     return [((file,), at) for file, at in sorted(found.items())]
+
+
+async def watch_expiry(process_state: ProcessState, *, now: Callable[[], float] = time.time) -> None:
+    """Say at once that a certificate of this process has expired, also if it had when it was loaded.
+
+    `now` returns Unix time in seconds. Runs until it is cancelled.
+    """
+    while True:
+        expired = [file for (file,), at in expiries() if at <= now()]
+        problem = f"{', '.join(expired)} has expired, so clients refuse to connect: replace it" if expired else ""
+        if process_state.warn(WARNING, problem) != problem and problem:
+            log.error("a certificate has expired", files=expired)
+        await next_tick(LOOK_SECONDS)

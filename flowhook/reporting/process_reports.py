@@ -41,6 +41,7 @@ MAX_METRICS_LINES: Final = 10_000
 # Difference between two clocks above which operators are told. Nothing in a cluster compares two clocks, but senders'
 # timestamps are judged by the edges', and people read the times of all of them.
 MAX_CLOCK_SKEW_SECONDS: Final = 1.0
+CLOCK: Final = "clock"  # kind of the warning of the process whose clock it is
 
 INTERVAL: Final = 2.0  # seconds between reports, and the deadline of one
 REST_INTERVALS: Final = 3  # the same at rest, in intervals
@@ -61,6 +62,17 @@ def clock_skew(asked: float, answered: float, router_ms: int) -> float:
     half = max(0.0, answered - asked) / 2
     skew = asked + half - router_ms / 1000
     return math.copysign(max(0.0, abs(skew) - half), skew)
+
+
+def note_skew(process_state: ProcessState, seconds: float, whose: str) -> None:
+    """Warn of a process whose clock is `seconds` ahead of others', `whose` they are; negative: behind. Log it once."""
+    skewed = abs(seconds) > MAX_CLOCK_SKEW_SECONDS
+    side = "ahead of" if seconds > 0 else "behind"
+    known = process_state.warn(CLOCK, f"its clock is {abs(seconds):.0f} s {side} {whose}" if skewed else "")
+    if skewed and not known:  # once, not every 2 s
+        log.warning("the clock is wrong: synchronise it", ahead=round(seconds, 1), than=whose)
+    elif known and not skewed:
+        log.info("the clock is right again")
 
 
 def within_limits(rendered: bytes) -> bool:
@@ -112,7 +124,6 @@ class ProcessReporter:
     _metrics_due: float = attrs.field(init=False, default=0.0)  # monotonic time
     _told: tuple[object, ...] = attrs.field(init=False, default=())  # the health in the last report
     _complete: bool = attrs.field(init=False, default=True)
-    _skewed: bool = attrs.field(init=False, default=False)
 
     async def run(self) -> None:
         """Report until cancelled: at once, as soon as the process is ready, then every `interval` seconds.
@@ -176,7 +187,11 @@ class ProcessReporter:
         stub = cluster_service_pb2_grpc.ClusterServiceStub(self._channel)
         response = await stub.ReportProcess(request, timeout=self._interval)
         if response.router_time_ms:
-            self._note_skew(clock_skew(asked, self._now(), response.router_time_ms))
+            skew = clock_skew(asked, self._now(), response.router_time_ms)
+            self._process_state.clock_skew = skew
+            # where the router's clock is the wrong one, only the router warns
+            of_router = convert.seconds(response.router_clock_skew)
+            note_skew(self._process_state, skew + of_router, "most others'" if of_router else "the router's")
         if keeps:
             return
         self._metrics_due = time.monotonic() + METRICS_INTERVALS * self._interval
@@ -193,12 +208,3 @@ class ProcessReporter:
             log.error("the router refuses the token", detail=problem)
         elif known and not problem:
             log.info("the router accepts the token again")
-
-    def _note_skew(self, seconds: float) -> None:
-        self._process_state.clock_skew = seconds
-        skewed = abs(seconds) > MAX_CLOCK_SKEW_SECONDS
-        if skewed and not self._skewed:  # once, not every 2 s
-            log.warning("the clock differs from the router's; synchronise both", ahead=round(seconds, 1))
-        elif self._skewed and not skewed:
-            log.info("the clock agrees with the router's again")
-        self._skewed = skewed

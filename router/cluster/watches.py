@@ -24,9 +24,10 @@ REPEAT_SECONDS: Final = 60.0  # between two warnings
 PEERS_SECONDS: Final = 5.0  # between two looks at the other routers
 RECENT_SECONDS: Final = 10.0  # age of the last heartbeat up to which a router is compared with
 # kinds of warnings
-TOKENS: Final = "tokens of routers"
-CLOCKS: Final = "clocks of routers"
-SERVERS: Final = "servers of the log"
+TOKENS: Final = "router_tokens"
+CLOCKS: Final = "router_clocks"
+SERVERS: Final = "log_servers"
+ADDRESS: Final = "address"
 SERVERS_SECONDS: Final = 15.0  # between two looks at the servers of the log
 
 log = logs.get_logger(__name__)
@@ -86,14 +87,20 @@ class PeerDifferences:
             await asyncio.sleep(PEERS_SECONDS)
 
     def look(self) -> None:
-        copies = self._situation().copies
+        situation = self._situation()
+        copies = situation.copies
         own = next((record for record, _ in copies if record.router == self._router), None)
         others = [(record, silence) for record, silence in copies if record.router != self._router]
         recent = [(record, silence) for record, silence in others if silence < RECENT_SECONDS]
         tokens = [record.router for record, _ in recent if own and own.tokens and record.tokens not in ("", own.tokens)]
         self._tell(TOKENS, f"tokens.json is not that of {', '.join(tokens)}: copy one to all" if tokens else "")
         clocks = [text for record, silence in recent if (text := self._clock(record, silence))]
+        if 2 * len(clocks) <= len(recent):  # most agree with this router: the others say it of themselves
+            clocks = []
         self._tell(CLOCKS, f"{', '.join(clocks)}: synchronise the clocks" if clocks else "")
+        # not logged here: whoever can't call this router does. One that most can't call is not ready for that
+        address = "" if own is None or situation.is_isolated(own) else situation.problem(own)
+        self._process_state.warn(ADDRESS, address)
 
     def _clock(self, record: RouterRecord, silence: float) -> str:
         """Return by how much the clock differs from that of another router; empty: not, or by less than matters."""

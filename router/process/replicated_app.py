@@ -21,6 +21,7 @@ from flowhook.process import logs, metrics
 from flowhook.process.metrics import ExposedMetrics, process_metrics
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
+from flowhook.reporting.process_reports import CLOCK
 from flowhook.security.private_files import make_directory
 from flowhook.security.tokens import FILE as TOKENS_FILE
 from flowhook.security.tokens import TokenVerifier
@@ -161,6 +162,7 @@ class _Runner(TermRunner):
             await shard.serve()
         finally:
             self._exposed.registries.remove(of_term)
+            self._process_state.warn(CLOCK, "")  # which the owner's reports tell
 
 
 def _observe(registry: CollectorRegistry, member: Member, refusals: Refusals) -> None:

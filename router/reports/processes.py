@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from statistics import median_low
 from typing import Final, NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -23,6 +24,7 @@ from flowhook.errors import (
 from flowhook.reporting import reported_metrics
 from flowhook.reporting.process_reports import (
     MAX_BUILD,
+    MAX_CLOCK_SKEW_SECONDS,
     MAX_DETAIL,
     MAX_HOST,
     MAX_NAME,
@@ -134,6 +136,22 @@ class ProcessReports:
             seat.release()
         others[checked.name] = ProcessReport(checked, metrics.text, now, seat)
         return bool(metrics.text) or not process.metrics
+
+    def router_skew(self) -> float:
+        """Return by how much the router's clock is ahead of most others', in seconds; negative: behind.
+
+        0: it differs from no majority of them. Of two clocks that differ nobody knows which one is wrong.
+        """
+        alive = self._clock() - ALIVE_SECONDS
+        skews = [
+            -convert.seconds(report.process.clock_skew)
+            for reports in self._by_role.values()
+            for report in reports.values()
+            if report.seen > alive and report.process.HasField("clock_skew")
+        ]
+        middle = median_low(skews) if len(skews) > 1 else 0.0
+        agreeing = sum(abs(skew - middle) <= MAX_CLOCK_SKEW_SECONDS for skew in skews)
+        return middle if abs(middle) > MAX_CLOCK_SKEW_SECONDS and 2 * agreeing > len(skews) + 1 else 0.0
 
     def all(self) -> list[ProcessReport]:
         self._forget(self._clock())

@@ -79,8 +79,11 @@ class Authority:
         return path
 
 
-def self_signed(folder, host):
-    """Write a certificate for one host by name, which its own key signs, and that key; return both paths."""
+def self_signed(folder, host, *, seconds=3600):
+    """Write a certificate for one host by name, which its own key signs, and that key; return both paths.
+
+    `seconds`: until it expires; negative: it has.
+    """
     folder.mkdir(exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
@@ -92,7 +95,7 @@ def self_signed(folder, host):
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(minutes=5))
-        .not_valid_after(now + dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(seconds=seconds))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         .sign(key, hashes.SHA256())

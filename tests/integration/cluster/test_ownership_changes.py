@@ -209,4 +209,4 @@ async def test_routers_whose_tokens_differ_say_so_until_they_are_the_same(router
         await router.until(lambda router, text=expected: text in router.lifecycle.warnings.values())
     shutil.copy(other / "tokens.json", routers.directory / "tokens.json")
     for router in both:
-        await router.until(lambda router: "tokens of routers" not in router.lifecycle.warnings)
+        await router.until(lambda router: "router_tokens" not in router.lifecycle.warnings)

@@ -20,9 +20,11 @@ from pathlib import Path
 
 import pytest
 from support import deploy_files, monitoring, pages, transcripts
+from support.certificates import self_signed
 from support.commands import Up, clean_environment
 from support.patience import PATIENCE, wait_until
 from support.prometheus import Prometheus, promtool
+from support.router_processes import shifted_clock
 
 from harness import dashboards
 from router.storage.backups.targets import file_name, locked_directory
@@ -316,6 +318,41 @@ def test_a_token_that_expires(place):
     assert alert["labels"]["token"] == "ci"
     check_runbook(place, "FlowhookCredentialExpires")
     place.prometheus.until_no_alert("FlowhookCredentialExpires")
+
+
+def test_a_certificate_that_has_expired_when_it_is_loaded(place, tmp_path):
+    certificate, key = self_signed(tmp_path, "hooks.example.com", seconds=-1)
+    files = ("--tls-cert-file", certificate, "--tls-key-file", key)
+    edge = place.start("edge", "--process-name", "edge-3", "--http-port", "0", *files)
+    [alert] = place.prometheus.until_alert("FlowhookCertificateExpired")
+    assert alert["labels"].items() >= {"process": "edge-3", "file": str(certificate), "severity": "critical"}.items()
+    check_runbook(place, "FlowhookCertificateExpired")
+    self_signed(tmp_path, "hooks.example.com")
+    place.prometheus.until_no_alert("FlowhookCertificateExpired")
+    edge.terminate()
+    edge.wait(PATIENCE)
+
+
+def test_what_the_cluster_warns_of(place, tmp_path):
+    ahead = place.start("edge", "--process-name", "edge-4", "--http-port", "0", **shifted_clock(tmp_path / "clock", 5))
+    key = place.cluster.data_dir / "secrets.key"
+    kept = key.rename(key.with_suffix(".kept"))
+    warned = {("router-1", "secrets_key"), ("edge-4", "clock")}
+    wait_until(
+        lambda: (
+            {
+                (each["labels"]["process"], each["labels"]["kind"])
+                for each in place.prometheus.alerts("FlowhookWarning")
+                if each["labels"]["kind"] != "backups"
+            }
+            == warned
+        ),
+        "the two warn, and no other",
+    )
+    check_runbook(place, "FlowhookWarning")
+    kept.rename(key)
+    ahead.terminate()
+    ahead.wait(PATIENCE)
 
 
 def test_backups_that_fail(place):

@@ -10,6 +10,7 @@ import pytest
 import structlog
 from support.patience import PATIENCE
 
+from flowhook.asyncio_tasks import beside
 from flowhook.client import channel
 from flowhook.errors import ConflictError, NotFoundError, PermissionDeniedError
 from flowhook.process.process_state import ProcessState
@@ -110,6 +111,26 @@ async def test_a_process_whose_clock_is_wrong_measures_by_how_much_and_says_so_o
     warned = [entry for entry in logs if entry["log_level"] == "warning" and "clock" in entry["event"]]
     assert len(warned) == 1
     assert warned[0]["ahead"] * skew > 0
+
+
+async def test_the_clock_that_most_others_differ_from_is_warned_of_and_theirs_are_not(router, client):
+    """Four processes agree; the fifth one has the router's clock, and the sixth one its own."""
+    states = [ProcessState(name=f"runner-{number}", role="runner") for number in range(6)]
+    clocks = [lambda ahead=ahead: time.time() + ahead for ahead in (60, 60.1, 60.2, 60.1, 0, -60)]
+    behind = [f"its clock is {seconds} s behind most others'" for seconds in (60, 120)]
+
+    async def warned():
+        [own] = [each for each in await client.cluster.processes() if each.role == "router"]
+        return [*own.warnings, *(state.warnings.get("clock", "") for state in states)]
+
+    async with channel.connect(router.target, router.token("runner")) as connection:
+        reporters = [
+            ProcessReporter(connection, state, interval=0.05, now=clock)
+            for state, clock in zip(states, clocks, strict=True)
+        ]
+        async with beside(*(each.run() for each in reporters)), asyncio.timeout(PATIENCE):
+            while await warned() != [behind[0], "", "", "", "", *behind]:
+                await asyncio.sleep(0.02)
 
 
 async def test_an_edge_whose_token_is_revoked_is_not_ready_and_says_why(router):

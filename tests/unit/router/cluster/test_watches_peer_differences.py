@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import structlog
+from support.cases import cases
 
 from flowhook.process.process_state import ProcessState
 from router.cluster.records import MemberState, RouterRecord
@@ -66,3 +67,14 @@ def test_a_clock_that_is_another_one_is_said(compare, ahead, said):
 def test_a_router_that_is_gone_is_not_compared_with(compare):
     compare(tokens="bb")
     assert compare(silence=RECENT_SECONDS, tokens="bb", time_ms=1) == {}
+
+
+@cases(("ahead", "says"), [(["r1"], True), (["r2"], False), (["r1", "r2"], False), (["r2", "r3"], True)])
+def test_of_three_routers_only_the_one_whose_clock_is_wrong_says_so(ahead, says):
+    state = ProcessState(name="r1", role="router")
+    clocks = {name: NOW + 60 * (name in ahead) for name in ("r1", "r2", "r3")}
+    copies = [(replace(OWN, router=name, time_ms=int(now * 1000)), 0.0) for name, now in clocks.items()]
+    differences = PeerDifferences("r1", state, lambda: ShardSituation(None, copies, ()), now=lambda: clocks["r1"])
+    for _ in range(2):
+        differences.look()
+    assert (CLOCKS in state.warnings) is says

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from support.cases import cases
 from support.clocks import Clock
 
 from flowhook.errors import ConflictError, ExhaustedError, InvalidError, NotFoundError, PermissionDeniedError
@@ -26,6 +27,7 @@ from flowhook.security.tokens import BUILT_IN, TokenScope
 from flowhook.sharing import Principal, current_principal
 from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import cluster_service_pb2 as pb
+from flowhook.wire import convert
 from router.reports import processes
 from router.reports.processes import (
     ALIVE_SECONDS,
@@ -241,3 +243,31 @@ def test_the_dead_give_way_to_the_living(clock):
         retained.store(process(f"runner-{number}"), ALL)
         clock.now += FORGET_SECONDS
     assert [report.process.name for report in retained.all()] == ["runner-6", "runner-7", "runner-8"]
+
+
+@cases(
+    ("ahead", "skew"),
+    [
+        ([], 0),
+        ([-60], 0),  # nobody knows which of the two is wrong
+        ([-60, -59.5], 60),  # by their clocks, which are behind the router's
+        ([60, 59.5, 60.1, 60, 0, 0], -60),
+        ([0, 0.3, -60], 0),
+        ([0, 0, -60, -60, -60], 0),  # with the router's, as many as agree
+        ([0.9, 0.9, 0.9], 0),
+        ([-60, 60, 0], 0),
+    ],
+)
+def test_the_routers_clock_is_wrong_if_most_others_agree_with_each_other_and_not_with_it(ahead, skew):
+    reports = ProcessReports(Clock())
+    for number, seconds in enumerate(ahead):
+        reports.store(process(f"runner-{number}", clock_skew=convert.duration(seconds)), ALL)
+    assert reports.router_skew() == pytest.approx(skew, abs=0.6)
+
+
+def test_a_process_that_is_silent_does_not_judge_the_routers_clock():
+    reports = ProcessReports(clock := Clock())
+    for number in range(3):
+        reports.store(process(f"runner-{number}", clock_skew=convert.duration(60)), ALL)
+    clock.now += ALIVE_SECONDS
+    assert reports.router_skew() == 0

@@ -64,9 +64,14 @@ _CAUSES: Final = (
         "Tls handshake failed",
         ": the TLS handshake failed; check that it uses TLS, with a certificate of an authority in the CA file",
     ),
-    ("Socket closed", ": it closed the connection; check whether it requires TLS, or a client certificate"),
+    # of a connection on which the other end never spoke HTTP/2
+    (
+        "failed to connect .*Socket closed",
+        ": it closed the connection; check whether it requires TLS, or a client certificate",
+    ),
+    ("Socket closed", ": it closed the connection"),
 )
-"""Parts of gRPC's messages, with the probable cause of each."""
+"""What gRPC's messages match, with the probable cause of each; the first one counts."""
 _UNTRUSTED: Final = re.compile(r"CERTIFICATE_VERIFY_FAILED: ([a-z -]+)")
 
 
@@ -198,4 +203,4 @@ def probable_cause(details: str) -> str:
     """Return the cause for the details of a gRPC status, to append to an error message; empty if it is unknown."""
     if untrusted := _UNTRUSTED.search(details):
         return f": its certificate can't be verified ({untrusted[1]}); check that an authority in the CA file issued it"
-    return next((cause for part, cause in _CAUSES if part in details), "")
+    return next((cause for part, cause in _CAUSES if re.search(part, details)), "")

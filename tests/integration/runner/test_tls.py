@@ -1,13 +1,16 @@
-"""What runners and edges say of a router when only one of the two speaks TLS: as much as a client says of it."""
+"""What runners and edges say of a router when only one of them speaks TLS, or when a connection ends that worked."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from unittest.mock import Mock
 
 import pytest
 from structlog.testing import capture_logs
 from support.certificates import Authority
+from support.cutting_relay import cutting_relay
 from support.patience import PATIENCE
 from support.routers import running_router
 
@@ -44,26 +47,55 @@ async def received(details, text):
             await asyncio.sleep(0.01)
 
 
+@contextlib.asynccontextmanager
+async def running(coroutine):
+    task = asyncio.create_task(coroutine)
+    yield
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def attachment(channel):
+    """Return a runner's connection, what it says of the router, and its session."""
+    link = session.Session(runner_id="r", components=(), build="1", capacity=1, losses_explained=True)
+    connection, details = RouterConnection(channel, link, time.monotonic), []
+    connection.on_detached = details.append
+    return connection, details, link
+
+
+def flow_cache(channel, **options):
+    return FlowCache(RouterClient(channel), EdgeMetrics(), size=1, lookup_seconds=1.0, **options)
+
+
 async def test_a_runner_says_what_is_wrong(message):
     text, settings = message
-    details = []
-    link = session.Session(runner_id="r", components=(), build="1", capacity=1, losses_explained=True)
     async with open_channel(settings, "runner") as channel:
-        attachment = RouterConnection(channel, link, time.monotonic)
-        attachment.on_detached = details.append
-        running = asyncio.create_task(attachment.run(None))
-        await received(details, text)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        connection, details, _ = attachment(channel)
+        async with running(connection.run(None)):
+            await received(details, text)
 
 
 async def test_an_edge_says_what_is_wrong(message):
     text, settings = message
     async with open_channel(settings, "edge") as channel:
         with capture_logs() as lines:
-            running = asyncio.create_task(
-                FlowCache(RouterClient(channel), EdgeMetrics(), size=1, lookup_seconds=1.0).run()
-            )
-            await received(lines, text)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+            async with running(flow_cache(channel).run()):
+                await received(lines, text)
+
+
+async def test_when_a_connection_ends_that_worked_nobody_is_sent_to_look_for_tls(tmp_path):
+    async with running_router(tmp_path / "data") as router:
+        with cutting_relay(router.target) as relay, capture_logs() as lines:
+            settings = CommonSettings(data_dir=tmp_path / "data", router=relay.address)
+            async with open_channel(settings, "runner") as for_runner, open_channel(settings, "edge") as for_edge:
+                connection, details, link = attachment(for_runner)
+                watching = asyncio.Event()
+                cache = flow_cache(for_edge, on_state=lambda lack: None if lack else watching.set())
+                async with running(connection.run(Mock())), running(cache.run()), asyncio.timeout(PATIENCE):
+                    await watching.wait()
+                    while not link.attached:
+                        await asyncio.sleep(0.01)
+                    relay.cut()
+                    await received(details, "it closed the connection")
+                    await received(lines, "it closed the connection")
+    assert "TLS" not in f"{details} {lines}"

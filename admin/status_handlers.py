@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import http
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -16,7 +16,8 @@ import flowhook
 from admin.handlers import BaseHandler
 from flowhook.client import ProcessInfo
 from flowhook.errors import FlowhookError
-from flowhook.process.metrics import expose, negotiated
+from flowhook.model.cluster import ClusterShards, LogServerInfo
+from flowhook.process.metrics import Reading, expose, negotiated
 from flowhook.reporting.reported_metrics import labelled
 from operations import health
 
@@ -29,19 +30,18 @@ class StatusHandler(BaseHandler):
             try:
                 found = list(await self.context.client.cluster.processes(metrics=metrics))
             except FlowhookError as error:
-                return [], [error.message, *await self._address_problems()]
+                return [], [error.message, *health.shard_problems(await self.shards())]
             return found, health.unready_reasons(found)
 
         found: tuple[list[ProcessInfo], list[str]] = await self.context.shared_calls.share(("processes", metrics), ask)
         return found
 
-    async def _address_problems(self) -> list[str]:
-        """Return what is wrong with the addresses of routers, as any router that answers knows it."""
+    async def shards(self) -> ClusterShards:
+        """Return what any router that answers knows, also if none serves."""
         try:
-            state = await self.context.client.cluster.shards()
+            return await self.context.client.cluster.shards()
         except FlowhookError:
-            return []
-        return [copy.problem for shard in state.shards for copy in shard.copies if copy.problem]
+            return ClusterShards((), ())
 
 
 class LivenessHandler(BaseHandler):
@@ -83,6 +83,7 @@ class MetricsHandler(StatusHandler):
     async def _merged(self) -> bytes:
         found, reasons = await self.processes(metrics=True)
         known = self.context.known_processes
+        servers: Sequence[LogServerInfo] = ()
         if found or not reasons:
             known[:] = [replace(each, metrics=b"") for each in found]
         else:
@@ -90,12 +91,15 @@ class MetricsHandler(StatusHandler):
             text = labelled(await own.metrics(), own.name, own.role)
             down = [replace(each, ready=False) for each in known if each.name != own.name]
             found = [*down, ProcessInfo(own.name, own.role, "", 0, "", not own.lack(), "", text, 0.0)]
+            servers = (await self.shards()).servers
         # megabytes of metrics must not block health checks
-        return await asyncio.to_thread(merge_metrics, found)
+        return await asyncio.to_thread(merge_metrics, found, servers)
 
 
-def merge_metrics(processes: Iterable[ProcessInfo]) -> bytes:
+def merge_metrics(processes: Iterable[ProcessInfo], servers: Sequence[LogServerInfo] = ()) -> bytes:
     """Return one text with each metric family once, and `flowhook_up` for each process.
+
+    `servers`: those of the replicated log, if no process is there to report them.
 
     The router has checked what the processes report, and has labelled each sample with its process. So nothing is
     parsed here: families are put together as they are, in less than a millisecond for a thousand.
@@ -114,5 +118,8 @@ def merge_metrics(processes: Iterable[ProcessInfo]) -> bytes:
                 if known_type == type_:
                     found.append(samples.rstrip(b"\n"))
     texts = [b"# HELP %b\n%b\n%b\n" % (help_, type_, b"\n".join(found)) for help_, type_, found in families.values()]
-    expose(registry := CollectorRegistry(), {"flowhook_up": lambda: up})
+    known: dict[str, Callable[[], Reading]] = {"flowhook_up": lambda: up}
+    if servers:
+        known["flowhook_nats_server_up"] = lambda: [((each.name,), float(each.current)) for each in servers]
+    expose(registry := CollectorRegistry(), known)
     return generate_latest(registry) + b"".join(texts)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowhook.client import ProcessInfo
+from flowhook.model.cluster import ClusterShards, describe_no_quorum
 from operations.encoding import shown_fields
 
 # roles of which at least one process must be ready, or no webhook is executed by a flow
@@ -44,6 +45,12 @@ def warnings(processes: Sequence[ProcessInfo]) -> list[str]:
     found = [*causes, *((process, warning) for process in processes for warning in process.warnings)]
     # what is wrong with the address of a router begins with its name
     return [text if text.startswith(f"{each.name} ") else f"{each.name}: {text}" for each, text in found]
+
+
+def shard_problems(state: ClusterShards) -> list[str]:
+    """Return why no router serves, as far as any of them knows: the servers of the log, or addresses of routers."""
+    addresses = (copy.problem for shard in state.shards for copy in shard.copies)
+    return list(filter(None, (describe_no_quorum(state.servers), *addresses)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flowhook.model.times import time_if_any, time_of
@@ -126,6 +126,18 @@ class LogServerInfo:
     leader: bool  # whether it leads the replicas
     lag: int  # operations that it is behind
     problem: str  # what keeps it out, and what to do about it; empty: its monitoring says of nothing
+
+    def lack(self) -> str:
+        """Return why it is not up to date, for operators."""
+        return self.problem or f"does not answer, or is {self.lag} operations behind; see its log"
+
+
+def describe_no_quorum(servers: Sequence[LogServerInfo]) -> str:
+    """Return why nothing can be stored in a replicated log with these servers; empty: a majority is up to date."""
+    out = [server for server in servers if not server.current]
+    if 2 * len(out) < len(servers) or not servers:
+        return ""
+    return f"the replicated log (NATS) has no quorum: {'; '.join(f'{each.name} {each.lack()}' for each in out)}"
 
 
 @dataclass(frozen=True, slots=True)

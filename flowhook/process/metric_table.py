@@ -176,6 +176,8 @@ flowhook_router_log_position gauge router
     Position of the replicated log that this router's copy of the data has reached.
 flowhook_router_log_bytes gauge router
     Bytes of the replicated log on its servers.
+flowhook_router_log_max_bytes gauge router
+    Bytes that the replicated log may have; new events are refused at three quarters.
 flowhook_standby_lag_records gauge router
     Records of the replicated log that this router's copy of the data lags behind the owner's.
 flowhook_router_reached_by gauge router
@@ -187,7 +189,7 @@ flowhook_snapshot_age_seconds gauge router
 flowhook_router_snapshots_failing_seconds gauge router
     For how long snapshots of the replicated log have failed; 0 after one that succeeded.
 flowhook_nats_server_up gauge router server
-    1 while a server of the replicated log answers, else 0.
+    1 while a server of the replicated log answers and is up to date, else 0.
 flowhook_router_log_refused gauge router kind
     Records, objects, heartbeats and facts, by `kind`, that the servers of the log gave since the start, and that no
     router had written: somebody attacks.

@@ -18,6 +18,7 @@ import flowhook
 from flowhook.asyncio_tasks import end_tasks, first, wait_at_most
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.model.audit import AuditEntry
+from flowhook.model.cluster import describe_no_quorum
 from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
@@ -166,16 +167,27 @@ class Member(ShardMap):
     @override
     async def log_report(self) -> LogReport:
         # one at a time: without a quorum each blocks for long, and the threads are needed to follow and to serve
+        known = self.known_log
+        if known is not None and describe_no_quorum(
+            known.status.servers
+        ):  # told at once; the watch looks whether it is back
+            return known
+        return await self._look_at_log()
+
+    async def _look_at_log(self) -> LogReport:
         if self._reporting is None or self._reporting.done():
             self._reporting = asyncio.create_task(asyncio.to_thread(self._report), name="report the log")
         self.known_log = await asyncio.shield(self._reporting)
         return self.known_log
 
     async def _log_status(self) -> LogStatus:
-        return (await self.log_report()).status
+        return (await self._look_at_log()).status
 
     def _report(self) -> LogReport:
-        return LogReport(self._replicated.log.status(), self._replicated.objects.stored(PREFIX))
+        status, known = self._replicated.log.status(), self.known_log
+        if describe_no_quorum(status.servers):  # the objects can't be had either
+            return LogReport(status, [] if known is None else known.snapshots)
+        return LogReport(status, self._replicated.objects.stored(PREFIX))
 
     @property
     def lag(self) -> int:
@@ -184,6 +196,10 @@ class Member(ShardMap):
         peers = self._ownership.peers(time.monotonic())
         ahead = [each.position for each, _ in peers if owner is not None and each.router == owner.router]
         return max(0, max(ahead, default=0) - own.position)
+
+    @property
+    def max_log_bytes(self) -> int | None:
+        return self._replicated.log.max_bytes
 
     @property
     def cut_off(self) -> int:

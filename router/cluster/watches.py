@@ -11,6 +11,7 @@ from typing import Final
 import attrs
 
 from flowhook.errors import ConflictError, FlowhookError
+from flowhook.model.cluster import describe_no_quorum
 from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
 from flowhook.reporting.process_reports import MAX_CLOCK_SKEW_SECONDS
@@ -138,13 +139,13 @@ class LogServerWatch:
             await asyncio.sleep(SERVERS_SECONDS)
             try:
                 self.look(await self._status())
-            except FlowhookError:  # the log can't be reached at all: others report it
+            except FlowhookError:  # it was replaced, or its objects can't be had: others report that
                 continue
 
     def look(self, status: LogStatus) -> None:
         lagging = {server.name for server in status.servers if not server.current}
         out = {
-            server.name: server.problem or f"it does not answer, or is {server.lag} operations behind; see its log"
+            server.name: server.lack()
             for server in status.servers
             if server.problem or server.name in lagging & self._lagging
         }
@@ -153,5 +154,6 @@ class LogServerWatch:
         for name in self._out.keys() - out.keys():
             log.info("a server of the log is back", server=name)
         self._lagging, self._out = lagging, out
-        texts = (f"the server {name} of the log is out: {cause}" for name, cause in sorted(out.items()))
-        self._process_state.warn(SERVERS, "; ".join(texts))
+        texts = "; ".join(f"the server {name} of the log is out: it {cause}" for name, cause in sorted(out.items()))
+        has_quorum = 2 * len(out) < len(status.servers)
+        self._process_state.warn(SERVERS, texts if has_quorum else describe_no_quorum(status.servers))

@@ -169,6 +169,7 @@ def _observe(registry: CollectorRegistry, member: Member, refusals: Refusals) ->
     def known() -> list[LogReport]:
         return [] if member.known_log is None else [member.known_log]
 
+    maximum = member.max_log_bytes
     metrics.expose(
         registry,
         {
@@ -176,6 +177,7 @@ def _observe(registry: CollectorRegistry, member: Member, refusals: Refusals) ->
             "flowhook_router_log_position": lambda: member.record().position,
             "flowhook_standby_lag_records": lambda: member.lag,
             "flowhook_router_log_bytes": lambda: [((), log.status.size) for log in known()],
+            "flowhook_router_log_max_bytes": lambda: [] if maximum is None else [((), maximum)],
             "flowhook_nats_server_up": lambda: [
                 ((server.name,), float(server.current)) for log in known() for server in log.status.servers
             ],

@@ -316,9 +316,11 @@ class OwnedShard:
 
     async def _watch_health(self, service: HealthService) -> None:
         while True:
-            healthy = self._confirmed() and await self._is_healthy()
+            confirmed = self._confirmed()
+            healthy = confirmed and await self._is_healthy()
             service.set(serving=healthy)
-            self._process_state.detail = "" if healthy else "storage is not writable"
+            lack = "storage is not writable" if confirmed else "the replicated log (NATS) does not answer"
+            self._process_state.detail = "" if healthy else lack
             if healthy:
                 self._process_state.ready.set()
             else:

@@ -150,7 +150,8 @@ class CommitLog(Protocol):
     def max_bytes(self) -> int | None:
         """Most bytes that the log may have; None: unlimited. No I/O."""
 
-    def status(self) -> LogStatus: ...
+    def status(self) -> LogStatus:
+        """Return its state; without an answer for some seconds the last that was known, with no server `current`."""
 
 
 class Heartbeats(Protocol):

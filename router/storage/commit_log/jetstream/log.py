@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -21,7 +22,7 @@ from nats.js.errors import NotFoundError
 from typing_extensions import override
 
 from flowhook.asyncio_tasks import wait_at_most
-from flowhook.errors import ExhaustedError, InternalError
+from flowhook.errors import ExhaustedError, InternalError, UnavailableError
 from flowhook.process import logs
 from router.storage.commit_log.interface import (
     AppendAbandonedError,
@@ -32,8 +33,8 @@ from router.storage.commit_log.interface import (
     LogStatus,
     LogTrimmedError,
 )
-from router.storage.commit_log.jetstream.connection import LogConnection
-from router.storage.commit_log.jetstream.servers import MonitoredServer, monitored_servers, replicas_of
+from router.storage.commit_log.jetstream.connection import OPERATION_SECONDS, LogConnection
+from router.storage.commit_log.jetstream.servers import MonitoredServer, monitored_servers, replicas_of, without_quorum
 from router.storage.commit_log.jetstream.streams import LogStream, StoredMessage, log_stream_of, messages_after
 from router.storage.commit_log.jetstream.url import LogUrl
 from router.storage.commit_log.refusals import Refusals, RefusedKind
@@ -55,6 +56,7 @@ HEADER_BYTES: Final = 4096  # left of the server's limit of a message for header
 OVERHEAD_BYTES: Final = 256  # what a stream stores with a record, or so
 STATE_SECONDS: Final = 2.0
 MONITORED_SECONDS: Final = 15.0
+STATUS_SECONDS: Final = 4.0  # how long a quorum is waited for, when operators ask for the state of the log
 """How long it is remembered what servers say of themselves: asking takes seconds while one does not answer."""
 SOON_SECONDS: Final = 0.005
 POSITION_DIGITS: Final = 20  # most digits of a position
@@ -75,14 +77,18 @@ class Leader:
     behind_seconds: float = attrs.field(default=BEHIND_SECONDS, kw_only=True)
     _replaced: LogReplacedError | None = attrs.field(init=False, default=None)
 
-    async def info(self) -> StreamInfo:
-        """Return the stream's configuration and state; raises LogReplacedError if it is gone, or a different one."""
+    async def info(self, seconds: float = OPERATION_SECONDS) -> StreamInfo:
+        """Return the stream's configuration and state; raises LogReplacedError if it is gone, or a different one.
+
+        `seconds`: how long the leader is asked.
+        """
         self._check()
         name = self._stream.name
         for pause in GONE_SECONDS:
             await asyncio.sleep(pause)
             with contextlib.suppress(NotFoundError):
-                info = await self._connection.persist(lambda: self._connection.jetstream.stream_info(name))
+                ask = partial(self._connection.jetstream.stream_info, name)
+                info = await self._connection.persist(ask, seconds=seconds)
                 if log_stream_of(info).identity != self._stream.identity:
                     raise self._end("was deleted and created again")
                 return info
@@ -307,6 +313,7 @@ class JetStreamLog(CommitLog):
         self._announcing = False
         self._announced_at = 0.0
         self._news = asyncio.Event()
+        self._known = info
         self._monitored: dict[str, MonitoredServer] = {}
         self._monitored_until = 0.0
 
@@ -365,18 +372,25 @@ class JetStreamLog(CommitLog):
 
     @override
     def status(self) -> LogStatus:
-        info = self._connection.call(self._info())
-        if time.monotonic() > self._monitored_until:
+        available = True
+        try:
+            self._known = self._connection.call(self._info(STATUS_SECONDS))
+        except UnavailableError:
+            available = False
+        if not available or time.monotonic() > self._monitored_until:
             self._monitored_until = time.monotonic() + MONITORED_SECONDS
             self._monitored = monitored_servers(self._url)
-        name, version = self._connection.server
-        monitored = {name: MonitoredServer(name, version, sync_always=False)} | self._monitored
+        monitored = self._monitored
+        if available:
+            name, version = self._connection.server
+            monitored = {name: MonitoredServer(name, version, sync_always=False)} | monitored
+        servers = replicas_of(self._known, monitored)
         return LogStatus(
-            first_position=_first(info),
-            last_position=info.state.last_seq,
-            size=info.state.bytes,
+            first_position=_first(self._known),
+            last_position=self._known.state.last_seq,
+            size=self._known.state.bytes,
             max_size=self._stream.max_bytes,
-            servers=tuple(replicas_of(info, monitored)),
+            servers=tuple(servers if available else without_quorum(servers, monitored)),
         )
 
     async def _tail(self) -> LogRecord | None:
@@ -436,8 +450,8 @@ class JetStreamLog(CommitLog):
         await self._connection.persist(lambda: self._connection.jetstream.purge_stream(self._stream.name, seq=first))
         await self._info()
 
-    async def _info(self) -> StreamInfo:
-        info = await self._leader.info()
+    async def _info(self, seconds: float = OPERATION_SECONDS) -> StreamInfo:
+        info = await self._leader.info(seconds)
         self._size = info.state.bytes
         return info
 

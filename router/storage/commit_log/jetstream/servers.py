@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from nats.js.api import StreamInfo
@@ -24,8 +24,9 @@ OLDEST_VERSION: Final = (2, 14)
 MONITOR_SECONDS: Final = 2.0
 ANSWER_BYTES: Final = 1 << 20
 STORE_OFF: Final = (
-    "it has turned its storage (JetStream) off, as a server does when its disk is full: make room, and restart it"
+    "has turned its storage (JetStream) off, as a server does when its disk is full: make room, and restart it"
 )
+SILENT: Final = "does not answer at its monitoring address: start it, or see its log"
 _NOT_ENABLED: Final = "10076"  # error code of NATS: JetStream is not enabled
 _WITHOUT_PROXIES: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -104,6 +105,15 @@ def replicas_of(info: StreamInfo, monitored: Mapping[str, MonitoredServer] | Non
         version, _ = seen(cluster.leader)
         servers.append(LogServerInfo(cluster.leader, version, current=True, leader=True, lag=0, problem=""))
     return sorted(servers, key=lambda server: server.name)
+
+
+def without_quorum(
+    servers: Iterable[LogServerInfo], monitored: Mapping[str, MonitoredServer]
+) -> Iterator[LogServerInfo]:
+    """Yield servers as they are while no quorum answers: none is up to date, and some may not answer at all."""
+    for server in servers:
+        problem = server.problem or ("waits for the others" if server.name in monitored else SILENT)
+        yield replace(server, current=False, leader=False, problem=problem)
 
 
 def _ask(address: str) -> MonitoredServer | None:

@@ -12,7 +12,7 @@ from flowhook.process.process_state import ProcessState
 from router.cluster.watches import SERVERS, LogServerWatch
 from router.storage.commit_log.interface import LogStatus
 
-FULL = "its disk is full"
+FULL = "has turned its storage off"
 
 
 def status(**changes):
@@ -39,7 +39,7 @@ def test_a_server_that_says_what_keeps_it_out_is_named_at_once_and_once(watch, l
     assert logged == [
         {"event": "a server of the log is out", "server": "nats-2", "cause": FULL, "log_level": "warning"}
     ]
-    assert lifecycle.warnings == {SERVERS: f"the server nats-2 of the log is out: {FULL}"}
+    assert lifecycle.warnings == {SERVERS: f"the server nats-2 of the log is out: it {FULL}"}
 
 
 def test_one_that_is_not_current_is_named_if_it_still_is_not_at_the_next_look(watch, lifecycle):

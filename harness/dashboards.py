@@ -311,7 +311,7 @@ INTERNALS: Final = (
         "short",
         "Records that a standby lags behind the owner. Servers that do not answer.",
         {
-            "{{process}}": "max by (process) (flowhook_standby_lag_records)",
+            "{{router}}": "max by (router) (flowhook_standby_lag_records)",
             "servers down": "count(flowhook_nats_server_up == 0)",
         },
     ),

@@ -178,16 +178,16 @@ flowhook_router_log_bytes gauge router
     Bytes of the replicated log on its servers.
 flowhook_router_log_max_bytes gauge router
     Bytes that the replicated log may have; new events are refused at three quarters.
-flowhook_standby_lag_records gauge router
-    Records of the replicated log that this router's copy of the data lags behind the owner's.
+flowhook_standby_lag_records gauge router router
+    Records of the replicated log that each router's copy of the data lags behind the owner's.
 flowhook_router_reached_by gauge router
     Edges and runners that report that they reach this router at the address that it advertises.
 flowhook_router_unreachable_from gauge router
     Edges and runners that report here that they can't.
 flowhook_snapshot_age_seconds gauge router
     Age of the latest snapshot of the replicated log.
-flowhook_router_snapshots_failing_seconds gauge router
-    For how long snapshots of the replicated log have failed; 0 after one that succeeded.
+flowhook_router_snapshots_failing_seconds gauge router router
+    For how long snapshots of the replicated log have failed at each router; 0 after one that succeeded.
 flowhook_nats_server_up gauge router server
     1 while a server of the replicated log answers and is up to date, else 0.
 flowhook_router_log_refused gauge router kind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import threading
 import time
@@ -189,13 +190,15 @@ class Member(ShardMap):
             return LogReport(status, [] if known is None else known.snapshots)
         return LogReport(status, self._replicated.objects.stored(PREFIX))
 
-    @property
-    def lag(self) -> int:
-        """How many records of the log this router's copy lags behind the owner's, by its last heartbeat."""
-        owner, own = self.owner(), self.record()
-        peers = self._ownership.peers(time.monotonic())
-        ahead = [each.position for each, _ in peers if owner is not None and each.router == owner.router]
-        return max(0, max(ahead, default=0) - own.position)
+    def live(self) -> list[RouterRecord]:
+        """Return this router, and the others that were heard lately."""
+        return [self.record(), *self._live_peers()]
+
+    def lags(self) -> list[tuple[tuple[str], float]]:
+        """Return how many records of the log each live router's copy lags behind the owner's, by its last heartbeat."""
+        owner, live = self.owner(), self.live()
+        end = max((each.position for each in live if owner is not None and each.router == owner.router), default=0)
+        return [((each.router,), max(0, end - each.position)) for each in live]
 
     @property
     def max_log_bytes(self) -> int | None:
@@ -205,11 +208,6 @@ class Member(ShardMap):
     def cut_off(self) -> int:
         """How many edges and runners can't reach this router, by the reports that it has itself."""
         return self._ownership.voices.cut_off
-
-    @property
-    def snapshots_failing(self) -> float:
-        """For how many seconds snapshots have failed; 0: the last one succeeded."""
-        return self._snapshot_task.failing
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -335,6 +333,7 @@ class Member(ShardMap):
             asked_by="" if asked is None else asked.by,
             claim=0 if self._recorder is None else self._recorder.claim,
             warning=self._replicated.refusals.warning[:MAX_TEXT],
+            snapshots_failing=math.ceil(self._snapshot_task.failing),
         )
 
     async def _look_again(self) -> None:

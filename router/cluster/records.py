@@ -74,6 +74,7 @@ class RouterRecord:
     stopping: bool = False  # whether it is about to end, in order
     claim: _Number = 0  # position of the first record of its ownership, if it owns the shard; 0: none yet
     warning: _Text = ""  # what is wrong with it although it works, for operators
+    snapshots_failing: _Number = 0  # for how many seconds its snapshots have failed; 0: the last one succeeded
 
     def encode(self) -> bytes:
         """Return it as JSON, at most 16 KiB, and usually less than 1."""

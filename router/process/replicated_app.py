@@ -175,7 +175,7 @@ def _observe(registry: CollectorRegistry, member: Member, refusals: Refusals) ->
         {
             "flowhook_router_owner": lambda: float(member.record().state.owns),
             "flowhook_router_log_position": lambda: member.record().position,
-            "flowhook_standby_lag_records": lambda: member.lag,
+            "flowhook_standby_lag_records": member.lags,
             "flowhook_router_log_bytes": lambda: [((), log.status.size) for log in known()],
             "flowhook_router_log_max_bytes": lambda: [] if maximum is None else [((), maximum)],
             "flowhook_nats_server_up": lambda: [
@@ -186,7 +186,9 @@ def _observe(registry: CollectorRegistry, member: Member, refusals: Refusals) ->
             ],
             "flowhook_router_reached_by": lambda: member.record().reach,
             "flowhook_router_unreachable_from": lambda: member.cut_off,
-            "flowhook_router_snapshots_failing_seconds": lambda: member.snapshots_failing,
+            "flowhook_router_snapshots_failing_seconds": lambda: [
+                ((each.router,), each.snapshots_failing) for each in member.live()
+            ],
             "flowhook_router_log_refused": lambda: [((kind.value,), refusals.count(kind)) for kind in RefusedKind],
         },
     )

@@ -32,11 +32,12 @@ class Prometheus:
     `thresholds` of alerts are replaced, where the real ones would take minutes to be reached.
     """
 
-    def __init__(self, folder, configuration, targets, thresholds):
+    def __init__(self, folder, configuration, targets, thresholds, *, scrape_seconds=1):
         if not shutil.which("prometheus"):
             pytest.skip("no prometheus")
         [document] = deploy_files.documents(monitoring.PROMETHEUS / configuration)
-        document["global"] |= {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+        scrape = {"scrape_interval": f"{scrape_seconds}s", "scrape_timeout": f"{scrape_seconds}s"}
+        document["global"] |= scrape | {"evaluation_interval": "1s"}
         [job] = document["scrape_configs"]
         job["static_configs"] = [{"targets": targets}]
         [rules] = deploy_files.documents(monitoring.PROMETHEUS / "alerts.yaml")

@@ -70,8 +70,8 @@ class ReplicatedRouter:
     def client(self):
         return AsyncClient(self.target, token=self.token(), timeout=PATIENCE)
 
-    def metric(self, name):
-        return self.registry.get_sample_value(name)
+    def metric(self, name, **labels):
+        return self.registry.get_sample_value(name, labels)
 
     async def follows(self, position):
         """Wait until it has applied the log up to a position."""

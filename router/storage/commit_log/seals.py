@@ -8,10 +8,9 @@ is new, and every one for what is read: so the key of secrets can be replaced wh
 from __future__ import annotations
 
 import hmac
-import itertools
 import secrets
 import struct
-from collections import OrderedDict
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -61,7 +60,6 @@ RANDOM_BYTES: Final = 4
 TAG_BYTES: Final = 16
 _HEADER: Final = struct.Struct(f">B{KEY_ID_BYTES}s{SALT_BYTES}s{NONCE_BYTES}s")
 OVERHEAD_BYTES: Final = _HEADER.size + TAG_BYTES  # by which a sealed message is longer
-MOST_CIPHERS: Final = 64  # most derived keys that are retained for reading
 
 
 class NotAuthenticError(Exception):
@@ -77,10 +75,10 @@ class Sealer:
 
     GCM breaks if a nonce is used twice under one key, and several routers write under one key of secrets, crash, and
     begin again. Random nonces of 96 bits would be good for 2^32 messages only, and counters would have to be stored. So
-    each sealer, of which a process has one for each purpose, derives a key of its own from a random salt of 128 bits,
-    and counts its nonces. Two sealers have the same salt with a probability of 2^-65 after 2^32 of them. The first four
-    bytes of a nonce are random, too: a virtual machine that is copied while a router runs would count the same numbers
-    twice.
+    each message has a key of its own, derived from a random salt of 128 bits: two have the same one with a probability
+    of 2^-33 after 2^48 messages. A virtual machine that is copied or restored with its memory while a router runs draws
+    other salts than before only once its kernel has noticed (at once with a generation ID, else within minutes). Until
+    then the nonce, which is the time in nanoseconds with 32 random bits, tells the copies' messages apart.
 
     AES-256-GCM costs a quarter of ChaCha20-Poly1305 where the processor has instructions for it, as those of servers
     have (docs/replication.md has figures).
@@ -90,16 +88,13 @@ class Sealer:
 
     def __init__(self, keys: PurposeKeys) -> None:
         self._keys = keys
-        self._salt = secrets.token_bytes(SALT_BYTES)
-        self._cipher = _derived(keys.by_id[keys.newest], self._salt)
-        self._counter = itertools.count()
-        self._ciphers: OrderedDict[tuple[bytes, bytes], AESGCM] = OrderedDict()
 
     def seal(self, message: bytes, associated: bytes) -> bytes:
         """Return a message sealed, `OVERHEAD_BYTES` longer."""
-        nonce = secrets.token_bytes(RANDOM_BYTES) + next(self._counter).to_bytes(NONCE_BYTES - RANDOM_BYTES, "big")
-        header = _HEADER.pack(FORMAT, self._keys.newest, self._salt, nonce)
-        return header + self._cipher.encrypt(nonce, message, header + associated)
+        salt = secrets.token_bytes(SALT_BYTES)
+        nonce = secrets.token_bytes(RANDOM_BYTES) + time.time_ns().to_bytes(NONCE_BYTES - RANDOM_BYTES, "big")
+        header = _HEADER.pack(FORMAT, self._keys.newest, salt, nonce)
+        return header + _derived(self._keys.by_id[self._keys.newest], salt).encrypt(nonce, message, header + associated)
 
     def open(self, sealed: bytes, associated: bytes) -> bytes:
         """Return the message; raises NotAuthenticError if nobody with a key sealed it with these associated data."""
@@ -110,19 +105,14 @@ class Sealer:
         key = self._keys.by_id.get(key_id)
         if version != FORMAT or key is None:
             raise NotAuthenticError("it is not sealed" if version != FORMAT else "it is sealed with an unknown key")
-        cipher = self._ciphers.pop((key_id, salt), None) or _derived(key, salt)
         try:
-            message = cipher.decrypt(nonce, sealed[_HEADER.size :], header + associated)
+            return _derived(key, salt).decrypt(nonce, sealed[_HEADER.size :], header + associated)
         except InvalidTag:
             raise NotAuthenticError("it does not open") from None
-        self._ciphers[key_id, salt] = cipher  # only of those that opened: an attacker's would displace them
-        if len(self._ciphers) > MOST_CIPHERS:
-            self._ciphers.popitem(last=False)
-        return message
 
 
 def _derived(key: bytes, salt: bytes) -> AESGCM:
-    """Return the cipher of a sealer. Source: RFC 5869, section 2.3, of which one block is enough."""
+    """Return the cipher of a message. Source: RFC 5869, section 2.3, of which one block is enough."""
     return AESGCM(hmac.digest(key, b"sealer" + salt + b"\x01", "sha256"))
 
 

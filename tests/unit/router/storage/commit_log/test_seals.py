@@ -64,6 +64,13 @@ def test_no_nonce_is_used_twice_under_one_key():
     assert len(set(headers)) == 2000
 
 
+def test_copies_of_a_machine_that_draw_the_same_random_numbers_use_no_nonce_twice(monkeypatch):
+    monkeypatch.setattr("secrets.token_bytes", bytes)  # as in memory that was copied
+    copies = sealer(), sealer()
+    headers = [each.seal(b"", b"")[:-16] for _ in range(1000) for each in copies]
+    assert len(set(headers)) == 2000
+
+
 def test_the_newest_key_seals_and_every_key_opens():
     old, new = b"o" * 32, b"n" * 32
     earlier, rotating = sealer(old), sealer(new, old)

@@ -9,7 +9,7 @@ The launcher is a separate, single-threaded process because limits must be set b
 with threads can do next to nothing. As a subreaper it adopts all descendants, so that it also finds daemons, and cleans
 up even if the runner is dead. It imports only the standard library, to start quickly.
 
-Source: prctl(2), setrlimit(2), pidfd_open(2), proc(5).
+Source: prctl(2), setrlimit(2), capabilities(7), pidfd_open(2), proc(5).
 """
 
 from __future__ import annotations
@@ -32,8 +32,12 @@ NOT_STARTED: Final = 127  # exit code if the program can't be executed, as in sh
 SIGNALLED: Final = 128  # added to the number of the signal that ended a process, as in shells
 _PROC: Final = Path("/proc")
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_SECUREBITS: Final = 28
+_NOROOT_LOCKED: Final = 0b11  # a program that root executes has no capabilities, and can't change that
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_SET_NO_NEW_PRIVS: Final = 38
+_PR_CAP_AMBIENT: Final = 47
+_PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 _RESET: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ)
 
 _libc = ctypes.CDLL(None)
@@ -95,6 +99,9 @@ def _become(program: dict[str, Any], directory: str) -> NoReturn:
         for name, limit in program["limits"].items():
             _limit(getattr(resource, f"RLIMIT_{name}"), limit)
         os.chdir(directory)
+        _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+        # only root needs it, and who may not set it: root without CAP_SETPCAP keeps what its container left it
+        _libc.prctl(_PR_SET_SECUREBITS, _NOROOT_LOCKED, 0, 0, 0)
         os.execve(program["argv"][0], program["argv"], program["environment"])  # noqa: S606 - the purpose of this module
     except OSError as problem:
         os.write(2, f"{program['argv'][0]}: {problem.strerror}\n".encode())

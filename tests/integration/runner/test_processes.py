@@ -183,8 +183,10 @@ async def test_it_has_limits():
         await run_script("x = bytearray(1024 ** 3)")
     with pytest.raises(TaskFault):
         await run_shell(f"head -c {flow_processes.FILE_BYTES + 1} /dev/zero > file")
-    codes = await run_script("print(open('/proc/self/status').read())")
-    assert "NoNewPrivs:\t1\n" in codes
+    status = await run_script("print(open('/proc/self/status').read())")
+    assert "NoNewPrivs:\t1\n" in status
+    for kind in ("Prm", "Eff", "Amb"):  # also of one that root's runner started
+        assert f"Cap{kind}:\t{0:016x}\n" in status
 
 
 @pytest.fixture

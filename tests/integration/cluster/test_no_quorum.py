@@ -7,8 +7,11 @@ import itertools
 
 import orjson
 import pytest
+from support.patience import PATIENCE
 from support.replicated_routers import running_edge
 from support.systems import document
+
+from operations import health
 
 EVENTS = 3
 numbers = itertools.count()
@@ -46,6 +49,11 @@ async def test_without_a_quorum_senders_get_503_and_afterwards_everything_goes_o
             assert {answer[0] for answer in unknown.values()} == {503}
             assert all(int(headers["Retry-After"]) > 0 for _, headers, _ in unknown.values())
             answers |= unknown
+        away = {server.name for server in servers.servers[1:]}
+        async with asyncio.timeout(PATIENCE):  # as admin says it in /readyz when no router serves
+            while not away <= (said := set(" ".join(health.shard_problems(await client.cluster.shards())).split())):
+                await asyncio.sleep(0.05)
+        assert "(NATS)" in said
         await asyncio.to_thread(servers.start)
         while True:
             later = await send(post)

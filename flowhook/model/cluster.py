@@ -127,9 +127,10 @@ class LogServerInfo:
     lag: int  # operations that it is behind
     problem: str  # what keeps it out, and what to do about it; empty: its monitoring says of nothing
 
-    def lack(self) -> str:
-        """Return why it is not up to date, for operators."""
-        return self.problem or f"does not answer, or is {self.lag} operations behind; see its log"
+
+def describe_server_lack(server: LogServerInfo) -> str:
+    """Return why a server of the log is not up to date, for operators: what follows its name in a sentence."""
+    return server.problem or f"does not answer, or is {server.lag} operations behind; see its log"
 
 
 def describe_no_quorum(servers: Sequence[LogServerInfo]) -> str:
@@ -137,7 +138,7 @@ def describe_no_quorum(servers: Sequence[LogServerInfo]) -> str:
     out = [server for server in servers if not server.current]
     if 2 * len(out) < len(servers) or not servers:
         return ""
-    return f"the replicated log (NATS) has no quorum: {'; '.join(f'{each.name} {each.lack()}' for each in out)}"
+    return f"the replicated log (NATS) has no quorum: {'; '.join(f'{each.name} {describe_server_lack(each)}' for each in out)}"
 
 
 @dataclass(frozen=True, slots=True)

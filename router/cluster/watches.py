@@ -11,7 +11,7 @@ from typing import Final
 import attrs
 
 from flowhook.errors import ConflictError, FlowhookError
-from flowhook.model.cluster import describe_no_quorum
+from flowhook.model.cluster import describe_no_quorum, describe_server_lack
 from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
 from flowhook.reporting.process_reports import MAX_CLOCK_SKEW_SECONDS
@@ -145,7 +145,7 @@ class LogServerWatch:
     def look(self, status: LogStatus) -> None:
         lagging = {server.name for server in status.servers if not server.current}
         out = {
-            server.name: server.lack()
+            server.name: describe_server_lack(server)
             for server in status.servers
             if server.problem or server.name in lagging & self._lagging
         }

@@ -138,7 +138,8 @@ def describe_no_quorum(servers: Sequence[LogServerInfo]) -> str:
     out = [server for server in servers if not server.current]
     if 2 * len(out) < len(servers) or not servers:
         return ""
-    return f"the replicated log (NATS) has no quorum: {'; '.join(f'{each.name} {describe_server_lack(each)}' for each in out)}"
+    lacks = "; ".join(f"{server.name} {describe_server_lack(server)}" for server in out)
+    return f"the replicated log (NATS) has no quorum: {lacks}"
 
 
 @dataclass(frozen=True, slots=True)

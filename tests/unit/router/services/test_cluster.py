@@ -39,7 +39,7 @@ class Cluster:
         return ShardSituation(KnownOwner("r1", "a:1", 1, True), copies)
 
     def shown(self):
-        return [process.name for process in self.service._standbys()]
+        return [process.name for process in self.service._standbys(bare=True)]
 
 
 @pytest.fixture

@@ -221,10 +221,18 @@ async def _print_requests(client: AsyncClient) -> None:
 
 
 def execution_line(execution: Execution) -> str:
-    """Return time, flow, status, ID, duration, and the error or what is waited for."""
+    """Return time, flow, status, ID, duration, and the error or what is waited for.
+
+    The time is when it ended; of one that waits, now: it has just begun to.
+    """
     told = shown(execution)
     took = duration(seconds_between(told["received_at"], told["ended_at"]))
-    return _arrival_line(execution.received_at, told["flow"], told["status"], [told["id"], took, failure(told)])
+    return _arrival_line(
+        execution.ended_at or datetime.now().astimezone(),
+        told["flow"],
+        told["status"],
+        [told["id"], took, failure(told)],
+    )
 
 
 def request_line(request: ReceivedRequest) -> str:

@@ -125,7 +125,7 @@ class ClusterSpec:
 
         Raises:
             InvalidError: the storage is not supported, or not for this number of routers, or there is no nats-server.
-            ConflictError: a port is in use (`PORT_IN_USE`).
+            ConflictError: ports are in use (`PORT_IN_USE`); all of them are named.
         """
         scheme = self.storage.partition(":")[0] if self.storage else "sqlite"
         if scheme not in _SCHEMES:
@@ -141,12 +141,17 @@ class ClusterSpec:
             )
         if self.starts_nats:
             find_nats_server()
-        for option, host, port in (
+        ports = (
             ("--http-port", self.host, self.http_port),
             ("--admin-port", LOOPBACK, self.admin_port),
             ("--grpc-port", LOOPBACK, self.grpc_port),
-        ):
-            check_port(option, host, port)
+        )
+        if used := [each for each in ports if is_used(*each[1:])]:
+            where = " and ".join(f"port {port} on {host}" for _, host, port in used)
+            options = " and ".join(f"another {option}" for option, *_ in used)
+            are = "are" if len(used) > 1 else "is"
+            message = f"{where} {are} in use; stop what listens there, or choose {options}"
+            raise ConflictError(message, reason="PORT_IN_USE")
 
     @property
     def replicated(self) -> bool:
@@ -241,10 +246,10 @@ def find_nats_server() -> str:
     return found
 
 
-def check_port(option: str, host: str, port: int) -> None:
-    """Refuse a port that is in use. Blocking, briefly."""
+def is_used(host: str, port: int) -> bool:
+    """Whether a port is in use; 0 never is. Blocking, briefly. InvalidError: the address can't be listened on."""
     if port == 0:
-        return
+        return False
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -252,8 +257,6 @@ def check_port(option: str, host: str, port: int) -> None:
             probe.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise ConflictError(
-                f"port {port} on {host} is in use; stop what listens there, or choose another {option}",
-                reason="PORT_IN_USE",
-            ) from None
+            return True
         raise InvalidError(f"can't listen on {host}:{port}: {error.strerror}", reason="ADDRESS_UNUSABLE") from None
+    return False

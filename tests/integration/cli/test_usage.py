@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -311,6 +312,19 @@ def test_up_names_a_port_that_is_taken(tmp_path, option):
     assert result.code == 1
     assert f"port {ports[option]} on 127.0.0.1 is in use" in result.err
     assert option in result.err
+
+
+def test_up_names_all_ports_that_are_taken_at_once(tmp_path):
+    options = ("--http-port", "--admin-port", "--grpc-port")
+    with contextlib.ExitStack() as stack:
+        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in options]
+        ports = [each.getsockname()[1] for each in taken]
+        result = flowhook(
+            "up", "--data-dir", tmp_path, *(word for pair in zip(options, ports, strict=True) for word in pair)
+        )
+    assert result.code == 1
+    assert f"{' and '.join(f'port {port} on 127.0.0.1' for port in ports)} are in use" in result.err
+    assert all(option in result.err for option in options)
 
 
 def test_up_checks_flows_before_it_starts_anything(tmp_path):

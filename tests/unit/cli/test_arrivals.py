@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cli.development import print_arrivals, request_line
+from cli.development import execution_line, print_arrivals, request_line
 from flowhook.model import Execution, Status
 from flowhook.model.executions import ExecutionChange
 from flowhook.model.rejections import ReceivedRequest, RequestOutcome
@@ -40,6 +40,11 @@ TIME = datetime.fromtimestamp(AT / 1000).strftime("%H:%M:%S")  # noqa: DTZ006 - 
 )
 def test_a_request_that_became_no_execution_has_a_line(request_, line):
     assert request_line(ReceivedRequest(time_ms=AT, flow_id="orders", **request_)) == f"{TIME}  {line}"
+
+
+def test_an_execution_has_a_line_with_the_time_at_which_it_ended():
+    execution = Execution("evt_1", "orders", 1, Status.COMPLETED, 1, AT - 3_600_000, AT)
+    assert execution_line(execution).startswith(f"{TIME}  orders  completed")
 
 
 async def test_how_many_changes_are_not_shown_is_said(capsys):

@@ -22,7 +22,7 @@ from cli.setting_names import variable_name
 
 if TYPE_CHECKING:
     from flowhook.process.settings import RouterSettings
-    from router.storage.backups.restoring import UntilPoint
+    from router.storage.backups.restoring import Restored, UntilPoint
     from router.storage.commit_log.seals import ClusterKeys
 
 LOG_SCHEMES: Final = ("nats://", "tls://")
@@ -172,7 +172,8 @@ def backup(
         found = {"file": where, "bytes": size, "position": manifest.position, "log": manifest.log}
         blobs = {"blobs": manifest.blobs, "missing_blobs": manifest.missing, "secrets_key": manifest.secrets_key}
         end = {"removed": removed, "seconds": round(seconds, 3)}
-        print_json({**found, "executions": manifest.executions, **blobs, **end})
+        authenticated = {"authenticated": made[0].is_authenticated}
+        print_json({**found, "executions": manifest.executions, **blobs, **authenticated, **end})
         return
     total = sum(manifest.executions.values())
     print(f"{where}: {total} executions, {size >> 20} MiB, up to position {manifest.position}, {seconds:.1f} s")
@@ -182,6 +183,11 @@ def backup(
         print(f"{manifest.missing} large payloads or bodies are missing")
     if manifest.secrets:
         print(f"its {manifest.secrets} secrets need secrets.key, {describe_key(manifest.secrets_key)}: keep it")
+    if not made[0].is_authenticated:
+        print(
+            f"the secrets.key of this storage is not in {settings.data_dir}, so the backup is not authenticated:"
+            " restore takes it only with --trust-unauthenticated"
+        )
 
 
 def restore(
@@ -192,6 +198,13 @@ def restore(
     ] = "",
     force: Annotated[
         bool, Option("--force", help="Move a database that is there aside, to before-restore-TIME beside it.")
+    ] = False,
+    trust_unauthenticated: Annotated[
+        bool,
+        Option(
+            "--trust-unauthenticated",
+            help="Restore whatever is in the file, without its tokens, if its secrets.key is lost.",
+        ),
     ] = False,
     at: Annotated[
         str,
@@ -231,6 +244,7 @@ def restore(
         restoring = Restoring(
             archive=path,
             key=backups.key_of(settings),
+            trusted=trust_unauthenticated,
             tokens=settings.data_dir / TOKENS,
             report=_reporter(json=json),
             since=opened.enter_context(connect(since, "restore")) if since else None,
@@ -241,25 +255,33 @@ def restore(
             restored = restoring.to_log(replicated, settings.data_dir, heartbeat_seconds=HEARTBEAT_SECONDS)
         else:
             restored = restoring.to_database(database, force=force)
-    manifest, seconds = restored.manifest, time.monotonic() - start
+    seconds = time.monotonic() - start
     if json:
-        aside = str(restored.aside) if restored.aside else ""
+        aside, tokens = str(restored.aside) if restored.aside else "", [each.name for each in restored.tokens]
         found = {"position": restored.position, "executions": restored.executions, "missing_blobs": restored.missing}
-        print_json({**found, "aside": aside, "secrets_key": manifest.secrets_key, "seconds": round(seconds, 3)})
+        end = {"secrets_key": restored.manifest.secrets_key, "seconds": round(seconds, 3)}
+        print_json({**found, "tokens": tokens, "aside": aside, **end})
         return
     for status, number in restored.executions.items():
         print(f"{status}: {number}")
     print(
         f"{sum(restored.executions.values())} executions restored, up to position {restored.position}, {seconds:.1f} s"
     )
+    _print_notes(restored, settings, has_key=restoring.key is not None)
+
+
+def _print_notes(restored: Restored, settings: RouterSettings, *, has_key: bool) -> None:
+    """Print what an operator should know or do before anything starts."""
     if restored.missing:
         print(f"{restored.missing} large payloads or bodies are missing")
     if restored.aside:
         print(f"what was there before is in {restored.aside}")
-    if (settings.data_dir / TOKENS).exists() and not (settings.data_dir / "admin.token").exists():
+    for each in restored.tokens:
+        print(f"token {each.name}: {', '.join(sorted(each.scopes))}")
+    if restored.tokens and not (settings.data_dir / "admin.token").exists():
         print("the tokens are those of the backup: put back the files *.token, or use 'flowhook tokens rotate NAME'")
-    if manifest.secrets and not restoring.key:
-        key = describe_key(manifest.secrets_key)
+    if restored.manifest.secrets and not has_key:
+        key = describe_key(restored.manifest.secrets_key)
         print(f"put secrets.key, {key}, into {settings.data_dir} before you start")
 
 

@@ -268,12 +268,19 @@ def _info(row: Any) -> TokenInfo:
     return TokenInfo(
         str(row["name"]),
         frozenset(map(TokenScope, row["scopes"])),
-        bytes.fromhex(row["sha256"]).hex(),
+        _digest(row["sha256"]),
         int(row["created"]),
         frozenset(map(str, row["flows"])),
         None if row["expires"] is None else int(row["expires"]),
-        tuple(EarlierValue(bytes.fromhex(value["sha256"]).hex(), int(value["until"])) for value in row["earlier"]),
+        tuple(EarlierValue(_digest(value["sha256"]), int(value["until"])) for value in row["earlier"]),
     )
+
+
+def _digest(text: str) -> str:
+    digest = bytes.fromhex(text)
+    if len(digest) != hashlib.sha256().digest_size:
+        raise ValueError
+    return digest.hex()
 
 
 def _store(data_dir: Path, infos: list[TokenInfo]) -> None:

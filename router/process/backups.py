@@ -35,7 +35,7 @@ from router.storage.backups.targets import (
 )
 from router.storage.commit_log.interface import ReplicatedLog
 from router.storage.commit_log.seals import ClusterKeys
-from router.storage.encryption import is_key_missing, key_fingerprint, load_secrets_key, require_secrets_key
+from router.storage.encryption import is_key_missing, load_secrets_key, require_secrets_key
 
 LOWEST_PRIORITY: Final = 19  # niceness
 WORK: Final = ".s3.backup"  # directory of files on their way to or from a bucket
@@ -49,11 +49,11 @@ def lower_priority() -> None:
         os.nice(LOWEST_PRIORITY)
 
 
-def key_of(settings: RouterSettings) -> str:
-    """Return the fingerprint of the key of secrets; empty: there is none yet. Blocks."""
+def key_of(settings: RouterSettings) -> bytes | None:
+    """Return the key of secrets; None: there is none. Blocks."""
     if is_key_missing(settings.data_dir, settings.secrets_key):
-        return ""
-    return key_fingerprint(load_secrets_key(settings.data_dir, settings.secrets_key))
+        return None
+    return load_secrets_key(settings.data_dir, settings.secrets_key)
 
 
 @contextmanager
@@ -81,12 +81,12 @@ def make_backup(
 
     `report` is called with each line of progress.
     """
-    maker = BackupMaker(tokens=settings.data_dir / TOKENS_FILE, report=report or log.debug)
+    maker = BackupMaker(tokens=settings.data_dir / TOKENS_FILE, key=key_of(settings), report=report or log.debug)
     database = settings.database(storage)
     if database is not None:
         return maker.of_database(database, target)
     with connected(settings, storage or settings.storage, "backup") as replicated:
-        return maker.of_log(replicated, target, key=key_of(settings))
+        return maker.of_log(replicated, target)
 
 
 def open_target(settings: RouterSettings, target: str) -> BackupTarget:

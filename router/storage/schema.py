@@ -313,6 +313,17 @@ CREATE TABLE series ( -- see `series`; without row IDs, rows above 2 kB would ha
 CREATE TABLE schedule (flow_id TEXT PRIMARY KEY, due_ms INTEGER, last_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 
+
+def _distrust_schema(connection: apsw.Connection) -> None:
+    """Let the schema of a file, which somebody else may have written, call no function that reaches beyond it.
+
+    Source: https://www.sqlite.org/pragma.html#pragma_trusted_schema
+    """
+    connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+
+
+apsw.connection_hooks.append(_distrust_schema)
+
 BUSY_MS: Final = 5000  # milliseconds for which a connection waits for the lock of another
 _WRITER = """
 PRAGMA journal_mode = WAL;

@@ -5,14 +5,19 @@
     blobs/<xx>/<…>    large payloads and bodies
     tokens.json       hashes of the tokens
     SHA256SUMS        digests of all files before, which are checked whenever a backup is read
+    SHA256SUMS.hmac   HMAC of SHA256SUMS, by which a restore knows that no one else has written it
 
-The tools of operators read it, too: `tar --zstd -xf FILE; sha256sum -c SHA256SUMS`. `SHA256SUMS` is the last file, so
-that one that lacks it was truncated.
+The tools of operators read it, too: `tar --zstd -xf FILE; sha256sum -c SHA256SUMS`. One that lacks `SHA256SUMS` was
+truncated. The HMAC's key is derived from the key of secrets; where that is missing, so is the HMAC.
+
+What is read may be an attacker's. It has regular files only, with headers of one block: GNU's format needs no others,
+as names are short and it has room for all sizes. Their sizes are those that `backup.json` announces.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import io
 import os
 import re
@@ -23,6 +28,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, Self, cast
 
+import attrs
 import orjson
 import zstandard
 
@@ -30,21 +36,26 @@ import flowhook
 from flowhook.errors import ConflictError
 from flowhook.security.private_files import make_directory, open_private
 from router.storage.blobs import check_room
+from router.storage.encryption import derive_key, key_fingerprint
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MANIFEST: Final = "backup.json"
 DATABASE: Final = "flowhook.db"
 BLOBS: Final = "blobs"
 TOKENS: Final = "tokens.json"
 SUMS: Final = "SHA256SUMS"
+SIGNATURE: Final = "SHA256SUMS.hmac"
 PLAIN_SUFFIX: Final = ".tar"  # end of the names of files that are not compressed
 SUFFIXES: Final = (".tar.zst", PLAIN_SUFFIX)
 COMPRESSION_LEVEL: Final = 3
 CHUNK_BYTES: Final = 1 << 20
 WRITEBACK_BYTES: Final = 1 << 18  # between two writebacks: a large one at the end would delay commits on the same disk
-MAX_TEXT_BYTES: Final = 256 << 20  # largest size of a part that is read into memory: digests of two million blobs
+MAX_MANIFEST_BYTES: Final = 1 << 16
+MAX_SUM_BYTES: Final = 192  # of a line of SHA256SUMS: a digest, and a name of up to 100 characters
+MAX_WINDOW_BYTES: Final = 8 << 20  # of zstd: memory that unpacking takes; the compression level needs 2 MiB
+_OTHERS: Final = (DATABASE, TOKENS)  # parts that have sums beside the manifest and blobs
 _NAMES: Final = re.compile(
-    rf"{MANIFEST}|{DATABASE}|{TOKENS}|{SUMS}|{BLOBS}/[A-Za-z0-9_-]{{2}}/[A-Za-z0-9_-][A-Za-z0-9_.-]*"
+    rf"{MANIFEST}|{DATABASE}|{TOKENS}|{SUMS}|{SIGNATURE}|{BLOBS}/[A-Za-z0-9_-]{{2}}/[A-Za-z0-9_-][A-Za-z0-9_.-]*"
 )
 _MAGIC: Final = b"\x28\xb5\x2f\xfd"  # RFC 8878, section 3.1.1
 
@@ -67,6 +78,7 @@ class Manifest:
     position: int  # of the log; of the embedded storage: number of the last execution
     database_format: int  # version of the tables
     executions: dict[str, int]  # number of executions, by status
+    size: int  # bytes of its parts, but for itself and the digests
     blobs: int  # number of large payloads and bodies
     missing: int = (
         0  # number of those that the storage did not have: retention removed them meanwhile, or they are lost
@@ -89,19 +101,25 @@ class Manifest:
                     f" that made it ({found.get('version', 'unknown')})",
                     reason="BACKUP_FORMAT_UNSUPPORTED",
                 )
-            return cls(**found)
+            manifest = cls(**found)
         except (ValueError, KeyError, TypeError):
             raise BackupDamagedError(f"{MANIFEST} of the backup can't be read") from None
+        if any(type(number) is not int or number < 0 for number in (manifest.size, manifest.blobs)):
+            raise BackupDamagedError(f"{MANIFEST} of the backup has no sizes")
+        return manifest
 
 
 class ArchiveWriter:
     """Writes the file of a backup, in the order of its parts; `pause` is called after each MiB or so.
 
+    With `key`, the key of secrets, it is authenticated.
+
     A context manager, which writes the digests and the end, and makes everything durable, unless the block raises.
     """
 
-    def __init__(self, path: Path, *, compressed: bool, pause: Pause) -> None:
+    def __init__(self, path: Path, *, compressed: bool, pause: Pause, key: bytes | None = None) -> None:
         """Create the file."""
+        self._key = key
         self._file = os.fdopen(open_private(path, os.O_WRONLY | os.O_EXCL), "wb")
         packed: Any = _PacedFile(self._file, path, pause)  # tarfile and zstandard ask for no more than it has
         self._sink: _PacedFile = packed
@@ -110,7 +128,7 @@ class ArchiveWriter:
             compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL, write_checksum=True)
             packed = self._packer = compressor.stream_writer(packed, closefd=False)
         self._tar = tarfile.open(  # noqa: SIM115 - closed by `close`
-            mode="w|", fileobj=packed, bufsize=CHUNK_BYTES, format=tarfile.PAX_FORMAT
+            mode="w|", fileobj=packed, bufsize=CHUNK_BYTES, format=tarfile.GNU_FORMAT
         )
         self._tar.copybufsize = CHUNK_BYTES  # type: ignore[attr-defined]  # documented nowhere; else 16 KiB
         self._sums: list[str] = []
@@ -135,7 +153,10 @@ class ArchiveWriter:
             if kind is not None:
                 self._sink.failed = True
                 return
-            self.add_content(SUMS, "".join(self._sums).encode())
+            sums = "".join(self._sums).encode()
+            self.add_content(SUMS, sums)
+            if self._key is not None:
+                self.add_content(SIGNATURE, _sign(sums, self._key))
             self._tar.close()
             if self._packer is not None:
                 self._packer.close()  # type: ignore[no-untyped-call]
@@ -213,74 +234,148 @@ class _Hashed:
         return data
 
 
-def read_archive(path: Path, directory: Path | None = None, *, pause: Pause = str) -> Manifest:
+def _sign(sums: bytes, key: bytes) -> bytes:
+    return hmac.digest(derive_key(key, b"flowhook backup: sums"), sums, "sha256").hex().encode() + b"\n"
+
+
+def read_archive(
+    path: Path, directory: Path | None = None, *, key: bytes | None = None, pause: Pause = str
+) -> Manifest:
     """Read a backup, compare the digests of all its parts, and return what is in it.
 
-    Its parts, but for its digests, are written to `directory`, which must be empty, if that is given.
+    With `key`, the key of secrets, it must have been made with the same key; without, anybody may have made it. Its
+    parts, but for its digests, are written to `directory`, which must be empty, if that is given.
 
     Raises:
         BackupDamagedError: it is no backup, truncated, or a part is damaged; the message says which.
-        ConflictError: a later version made it (`BACKUP_FORMAT_UNSUPPORTED`).
+        ConflictError: a later version made it (`BACKUP_FORMAT_UNSUPPORTED`), with another key (`SECRETS_KEY_DIFFERS`),
+            or it was made without the key, or changed (`BACKUP_NOT_AUTHENTIC`).
         StorageError: the disk has no room for it (`STORAGE_FULL`).
         OSError: it can't be read or written.
     """
-    found, texts = _read_parts(path, directory, pause)
-    if SUMS not in found:
-        last = next(reversed(found), "nothing")
+    parts = _Parts(path, directory)
+    parts.read(pause)
+    if parts.manifest is None or SUMS not in parts.found:
+        last = next(reversed(parts.found), "nothing")
         raise BackupDamagedError(f"{path} is truncated: it ends after {last}, without {SUMS}")
-    del found[SUMS]
-    lines = [line.partition("  ") for line in texts[SUMS].decode("utf-8", "replace").splitlines()]
+    sums = parts.texts[SUMS]
+    if key is not None:
+        fingerprint = key_fingerprint(key)
+        if parts.manifest.secrets_key not in ("", fingerprint):
+            raise ConflictError(
+                f"the key of secrets is not that of the backup, whose fingerprint is {parts.manifest.secrets_key}:"
+                " restore secrets.key, or FLOWHOOK_SECRETS_KEY, first",
+                reason="SECRETS_KEY_DIFFERS",
+            )
+        if not hmac.compare_digest(parts.texts.get(SIGNATURE, b""), _sign(sums, key)):
+            raise ConflictError(
+                f"{path} was changed, or was not made with this key of secrets, whose fingerprint is {fingerprint}",
+                reason="BACKUP_NOT_AUTHENTIC",
+            )
+    found = {name: digest for name, digest in parts.found.items() if name not in (SUMS, SIGNATURE)}
+    lines = [line.partition("  ") for line in sums.decode("utf-8", "replace").splitlines()]
     expected = {name: digest for digest, _, name in lines}
     for name in sorted(found.keys() | expected.keys()):
         if found.get(name) != expected.get(name):
             raise BackupDamagedError(f"{path} is damaged: {name} is not what {SUMS} says")
-    if not {MANIFEST, DATABASE} <= found.keys():
-        raise BackupDamagedError(f"{path} is no backup: it has no {MANIFEST} or no {DATABASE}")
-    return Manifest.from_json(texts[MANIFEST])
+    if DATABASE not in found or parts.room:
+        raise BackupDamagedError(f"{path} is no backup: it has no {DATABASE}, or not the size that {MANIFEST} says")
+    return parts.manifest
 
 
-def _read_parts(path: Path, directory: Path | None, pause: Pause) -> tuple[dict[str, str], dict[str, bytes]]:
-    """Return the digests of the parts of an archive, in their order, and the contents of those that are texts."""
-    found: dict[str, str] = {}
-    texts: dict[str, bytes] = {}
-    where = "at its beginning"
-    with path.open("rb") as file:
-        compressed = file.read(len(_MAGIC)) == _MAGIC
-        file.seek(0)
-        unpacked: IO[bytes] = file
-        if compressed:
-            unpacked = cast("IO[bytes]", zstandard.ZstdDecompressor().stream_reader(file, closefd=False))
-        try:
-            with tarfile.open(mode="r|", fileobj=unpacked, bufsize=CHUNK_BYTES) as tar:
-                for entry in tar:
-                    name = entry.name
-                    content = tar.extractfile(entry) if entry.isreg() and _NAMES.fullmatch(name) else None
-                    if content is None:
-                        raise BackupDamagedError(f"{path} is no backup: it has a part {name[:200]!r}")
-                    where = f"within {name}"
-                    digest, text = hashlib.sha256(), io.BytesIO() if name in (MANIFEST, SUMS) else None
-                    if name in found or (text is not None and entry.size > MAX_TEXT_BYTES):
-                        raise BackupDamagedError(f"{path} is no backup: {name} comes twice, or is too large")
-                    with _part(directory, name, entry.size) as target:
-                        while chunk := content.read(CHUNK_BYTES):
-                            digest.update(chunk)
-                            for sink in filter(None, (target, text)):
-                                sink.write(chunk)
-                            pause()
-                    found[name], where = digest.hexdigest(), f"behind {name}"
-                    if text is not None:
-                        texts[name] = text.getvalue()
-            while unpacked.read(CHUNK_BYTES):  # the checksum of zstd is at its end
-                pass
-        except (tarfile.TarError, zstandard.ZstdError, UnicodeDecodeError, ValueError) as error:
-            raise BackupDamagedError(f"{path} is truncated or damaged {where} ({type(error).__name__})") from None
-    return found, texts
+def _exactly(stream: IO[bytes], size: int) -> bytes:
+    data = stream.read(size)
+    while len(data) < size:
+        if not (more := stream.read(size - len(data))):
+            raise EOFError
+        data += more
+    return data
+
+
+@attrs.define(eq=False, repr=False)
+class _Parts:
+    """Reads the parts of an archive, and writes them to a directory, if there is one."""
+
+    _path: Path
+    _directory: Path | None
+    found: dict[str, str] = attrs.field(init=False, factory=dict)
+    """Digests of the parts, in their order."""
+    texts: dict[str, bytes] = attrs.field(init=False, factory=dict)
+    """Contents of the parts that are read into memory."""
+    manifest: Manifest | None = attrs.field(init=False, default=None)
+    room: int = attrs.field(init=False, default=0)
+    """Bytes that the manifest announces, and that were not there yet."""
+
+    def read(self, pause: Pause) -> None:
+        """Read all parts. Raises as `read_archive` does."""
+        where = "at its beginning"
+        with self._path.open("rb") as file:
+            compressed = file.read(len(_MAGIC)) == _MAGIC
+            file.seek(0)
+            unpacked: IO[bytes] = file
+            if compressed:
+                unpacker = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+                unpacked = cast("IO[bytes]", unpacker.stream_reader(file, closefd=False))
+            try:
+                # not by `tarfile`, which reads headers of any size into memory
+                while (block := _exactly(unpacked, tarfile.BLOCKSIZE)) != bytes(tarfile.BLOCKSIZE):
+                    entry = tarfile.TarInfo.frombuf(block, "ascii", "strict")
+                    where = f"within {entry.name}"
+                    self._take(entry, unpacked, pause)
+                    where = f"behind {entry.name}"
+                unpacked.read(CHUNK_BYTES)  # the rest of the last record; the checksum of zstd is behind it
+                if unpacked.read(1):
+                    raise self._refuse("it goes on behind its end")
+            except (tarfile.TarError, zstandard.ZstdError, EOFError, ValueError) as error:
+                raise BackupDamagedError(
+                    f"{self._path} is truncated or damaged {where} ({type(error).__name__})"
+                ) from None
+
+    def _take(self, entry: tarfile.TarInfo, content: IO[bytes], pause: Pause) -> None:
+        name = entry.name
+        if entry.type != tarfile.REGTYPE or not _NAMES.fullmatch(name) or name in self.found:
+            raise self._refuse(f"it has a part {name!r}, or has it twice")
+        if (name == MANIFEST) is (self.manifest is not None):
+            raise self._refuse(f"it does not begin with {MANIFEST}")
+        if not 0 <= entry.size <= self._limit(name):
+            raise self._refuse(f"{name} is larger than {MANIFEST} says")
+        digest, text = hashlib.sha256(), io.BytesIO() if name in (MANIFEST, SUMS, SIGNATURE) else None
+        left = entry.size
+        with _part(self._directory, name, entry.size) as target:
+            while left:
+                chunk = _exactly(content, min(left, CHUNK_BYTES))
+                left -= len(chunk)
+                digest.update(chunk)
+                for sink in filter(None, (target, text)):
+                    sink.write(chunk)
+                pause()
+        _exactly(content, -entry.size % tarfile.BLOCKSIZE)
+        self.found[name] = digest.hexdigest()
+        if text is None:
+            self.room -= entry.size
+            return
+        self.texts[name] = text.getvalue()
+        if name == MANIFEST:
+            self.manifest = Manifest.from_json(self.texts[name])
+            self.room = self.manifest.size
+
+    def _limit(self, name: str) -> int:
+        """Return the largest size of the next part; -1: there may be none."""
+        if self.manifest is None:
+            return MAX_MANIFEST_BYTES
+        parts = 1 + len(_OTHERS) + self.manifest.blobs
+        if name in (SUMS, SIGNATURE):
+            return MAX_SUM_BYTES * (parts if name == SUMS else 1)
+        return self.room if len(self.found) < parts else -1
+
+    def _refuse(self, why: str) -> BackupDamagedError:
+        return BackupDamagedError(f"{self._path} is no backup: {why}")
 
 
 @contextmanager
 def _part(directory: Path | None, name: str, size: int) -> Iterator[IO[bytes] | None]:
     """Open the file of a part to be written; None: it is only read."""
-    if directory is None or name == SUMS:
+    if directory is None or name in (SUMS, SIGNATURE):
         yield None
         return
     path = directory / name

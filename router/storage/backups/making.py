@@ -41,6 +41,7 @@ from router.storage.backups.archive import (
 from router.storage.backups.targets import locked_directory, time_of
 from router.storage.blobs import BlobCache, named_blobs, sync
 from router.storage.commit_log.interface import ReplicatedLog
+from router.storage.encryption import key_fingerprint
 from router.storage.formats import EARLIEST
 from router.storage.registry import read_fingerprint
 from router.storage.replicated.migration import catch_up, transfer_all
@@ -65,6 +66,7 @@ class BackupMade:
     path: Path
     size: int  # bytes of the file
     manifest: Manifest
+    is_authenticated: bool  # false: the key of secrets was missing, or is not that of the database
 
 
 @attrs.define(eq=False, repr=False)
@@ -106,6 +108,8 @@ class BackupMaker:
 
     tokens: Path
     """The file of the tokens; it may be missing."""
+    key: bytes | None
+    """The key of secrets, which backups are authenticated with; None: it is missing, and they are not."""
     report: Report
     """Called with each line of progress."""
     share: float = WORK_SHARE
@@ -136,8 +140,8 @@ class BackupMaker:
             blobs.link(names)
             return self._pack(copy, names, blobs.path, target, pace, time_ms=now_ms)
 
-    def of_log(self, replicated: ReplicatedLog, target: Path, *, key: str) -> BackupMade:
-        """Back up a replicated log to a file; routers may run. `key`: fingerprint of the key of secrets.
+    def of_log(self, replicated: ReplicatedLog, target: Path) -> BackupMade:
+        """Back up a replicated log to a file; routers may run.
 
         Raises:
             NotFoundError: nothing was ever stored in the log (`LOG_EMPTY`).
@@ -154,7 +158,7 @@ class BackupMaker:
             copy = work / DATABASE
             vacuum_into(view.path, copy, pause=pace.pause)
             view.discard()
-            return self._pack(copy, names, cache.path, target, pace, time_ms=now_ms, key=key)
+            return self._pack(copy, names, cache.path, target, pace, time_ms=now_ms)
 
     @contextmanager
     def _working(self, target: Path, *sources: Path) -> Iterator[Path]:
@@ -179,32 +183,42 @@ class BackupMaker:
         pace: BackupPace,
         *,
         time_ms: int,
-        key: str = "",
     ) -> BackupMade:
         pace.describe = pace.step = str
         self.report("checking the copy")
         found = sorted(name for name in names if blob(name).exists())
-        manifest = _describe(copy, pace, time_ms=time_ms, blobs=len(found), missing=len(names) - len(found), key=key)
+        tokens = self.tokens.read_bytes() if self.tokens.exists() else None
+        fingerprint = "" if self.key is None else key_fingerprint(self.key)
+        manifest = _describe(
+            copy,
+            pace,
+            time_ms=time_ms,
+            size=copy.stat().st_size + sum(blob(name).stat().st_size for name in found) + len(tokens or b""),
+            blobs=len(found),
+            missing=len(names) - len(found),
+            key=fingerprint,
+        )
+        key = self.key if manifest.secrets_key == fingerprint else None
         self.report(
             f"packing {sum(manifest.executions.values())} executions and {len(found)} large payloads and bodies"
         )
         packed = copy.with_name("packed")
-        with ArchiveWriter(packed, compressed=target.suffix != PLAIN_SUFFIX, pause=pace.pause) as writer:
+        with ArchiveWriter(packed, compressed=target.suffix != PLAIN_SUFFIX, pause=pace.pause, key=key) as writer:
             pace.describe = lambda: f"{writer.size >> 20} MiB packed"
             writer.add_content(MANIFEST, manifest.to_json())
             writer.add(DATABASE, copy)
             for name in found:
                 writer.add(f"{BLOBS}/{name}", blob(name))
-            with suppress(FileNotFoundError):
-                writer.add_content(TOKENS, self.tokens.read_bytes())
+            if tokens is not None:
+                writer.add_content(TOKENS, tokens)
         pace.describe = str
         self.report("checking the backup")
-        if read_archive(packed, pause=pace.pause) != manifest:
+        if read_archive(packed, key=key, pause=pace.pause) != manifest:
             raise ConflictError("the backup is not what was written", reason="BACKUP_DAMAGED")
         size = packed.stat().st_size
         packed.replace(target)
         sync(target.parent)
-        return BackupMade(target, size, manifest)
+        return BackupMade(target, size, manifest, key is not None)
 
 
 def _remove_leftovers(directory: Path) -> None:
@@ -266,7 +280,7 @@ def _read_names(database: Path) -> set[str]:
         return named_blobs(connection)
 
 
-def _describe(copy: Path, pace: BackupPace, *, time_ms: int, blobs: int, missing: int, key: str) -> Manifest:
+def _describe(copy: Path, pace: BackupPace, *, time_ms: int, size: int, blobs: int, missing: int, key: str) -> Manifest:
     """Check a copy and describe it."""
     with closing(apsw.Connection(str(copy), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
         connection.set_progress_handler(pace.pause, PAUSE_STEPS)
@@ -280,10 +294,11 @@ def _describe(copy: Path, pace: BackupPace, *, time_ms: int, blobs: int, missing
             position=last if applied is None else applied.position,
             database_format=read_version(connection, copy),
             executions=count_executions(connection),
+            size=size,
             blobs=blobs,
             missing=missing,
             secrets=connection.execute("SELECT count(*) FROM secret").get,
-            secrets_key=key or read_fingerprint(connection, KEY),
+            secrets_key=read_fingerprint(connection, KEY) or key,
         )
 
 

@@ -4,6 +4,9 @@ Everything is unpacked and checked beside its place, and moved there at the end.
 first, and never removed. Of a log that still has the records after the backup, they can be applied up to a position or
 a time.
 
+What is not authentic is refused, unless whoever restores it vouches for it: then it is checked like any other, and its
+tokens are left out.
+
 Leases do not outlive a restore: the storage continues in an epoch that none before had, and leases of earlier ones are
 void. What a runner still does for the lost state is refused, and runs again. Executions are as they were, so that they
 form the same groups. Nor do revisions of the registry outlive a restore: edges that watch it read all flows again.
@@ -16,13 +19,14 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import apsw
 import attrs
 
 from flowhook.errors import ConflictError, InvalidError
 from flowhook.security.private_files import make_directory
+from flowhook.security.tokens import TokenInfo, list_tokens
 from router.storage.backups.archive import (
     BLOBS,
     DATABASE,
@@ -34,12 +38,13 @@ from router.storage.backups.archive import (
 from router.storage.backups.making import check_integrity, count_executions
 from router.storage.blobs import BlobCache, BlobDirectory, named_blobs, sync
 from router.storage.commit_log.interface import CommitLog, LogTrimmedError, ReplicatedLog
+from router.storage.encryption import KEY_FILE
 from router.storage.errors import translate
 from router.storage.formats import migrate_view
 from router.storage.replicated.batch import decode
 from router.storage.replicated.follower import Follower
 from router.storage.replicated.migration import Migration, locked_directory, transfer_all
-from router.storage.replicated.view import View, ViewPosition
+from router.storage.replicated.view import APPLIED, View, ViewPosition
 from router.storage.schema import FORMAT_VERSION, connect_writer
 from router.storage.statements import read_counter, write_counter
 
@@ -63,6 +68,7 @@ class Restored(NamedTuple):
     executions: dict[str, int]  # number of executions by status
     missing: int  # large payloads and bodies that were lost before
     aside: Path | None  # where what was there before is now
+    tokens: tuple[TokenInfo, ...] = ()  # those that were restored
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -70,8 +76,10 @@ class Restoring:
     """Restores one backup. Methods block."""
 
     archive: Path
-    key: str
-    """Fingerprint of the key of secrets that is there; empty: there is none yet."""
+    key: bytes | None
+    """The key of secrets that is there; None: there is none."""
+    trusted: bool = False
+    """Whether to restore what anybody may have written, whatever the key is; without its tokens."""
     tokens: Path
     """The file of the tokens, which is restored if it is missing, and its directory is not."""
     report: Report
@@ -85,9 +93,9 @@ class Restoring:
 
         Raises:
             ConflictError: a router uses the database (`DATA_DIR_IN_USE`), it exists, and not `force`
-                (`DATABASE_EXISTS`), the key is another one (`SECRETS_KEY_DIFFERS`), the backup can't be read by this
-                version (`BACKUP_FORMAT_UNSUPPORTED`), or the log does not continue it (`LOG_DIFFERS`,
-                `LOG_INCOMPLETE`).
+                (`DATABASE_EXISTS`), the key is another one (`SECRETS_KEY_DIFFERS`), the backup is not authentic, or
+                there is no key to tell (`BACKUP_NOT_AUTHENTIC`), it can't be read by this version
+                (`BACKUP_FORMAT_UNSUPPORTED`), or the log does not continue it (`LOG_DIFFERS`, `LOG_INCOMPLETE`).
             BackupDamagedError: see `archive.read_archive`.
             UnavailableError: the disk or the log can't serve.
         """
@@ -103,9 +111,9 @@ class Restoring:
             restored = self._unpack(work)
             aside = None if is_empty else _move_aside(database)
             _move(work / BLOBS, blobs)
-            self._place_tokens(work)
+            tokens = self._place_tokens(work)
             _move(work / DATABASE, database)
-            return restored._replace(aside=aside)
+            return restored._replace(aside=aside, tokens=tokens)
 
     def to_log(self, replicated: ReplicatedLog, directory: Path, *, heartbeat_seconds: float) -> Restored:
         """Fill an empty log. Temporary files are in `directory`.
@@ -115,34 +123,37 @@ class Restoring:
         with _locked(directory / DATABASE) as work:
             restored = self._unpack(work)
             Migration(replicated, report=self.report, heartbeat_seconds=heartbeat_seconds).to_log(work / DATABASE)
-            self._place_tokens(work)
-            return restored
+            return restored._replace(tokens=self._place_tokens(work))
 
-    def _place_tokens(self, work: Path) -> None:
+    def _place_tokens(self, work: Path) -> tuple[TokenInfo, ...]:
         # without a data directory, somebody only looks at a backup
-        if (work / TOKENS).exists() and self.tokens.parent.is_dir() and not self.tokens.exists():
+        if self.trusted or not self.tokens.parent.is_dir() or self.tokens.exists():
+            return ()
+        tokens = tuple(list_tokens(work))
+        if (work / TOKENS).exists():
             shutil.move(work / TOKENS, self.tokens)
             sync(self.tokens.parent)
+        return tokens
 
     def _unpack(self, work: Path) -> Restored:
         """Make a checked database of today's format in `work`, with its blobs."""
         self.report("unpacking and checking the backup")
-        manifest = read_archive(self.archive, work)
+        if self.key is None and not self.trusted:
+            raise ConflictError(
+                f"{self.tokens.parent / KEY_FILE} is missing, and without it nobody knows whether {self.archive} was"
+                " changed: put back the key of the backup, or FLOWHOOK_SECRETS_KEY; or --trust-unauthenticated"
+                " restores whatever is in the file, without its tokens",
+                reason="BACKUP_NOT_AUTHENTIC",
+            )
+        manifest = read_archive(self.archive, work, key=None if self.trusted else self.key)
         if manifest.database_format > FORMAT_VERSION:
             raise ConflictError(
                 f"the database of the backup has format {manifest.database_format}, and this Flowhook reads those up to"
                 f" {FORMAT_VERSION}: use Flowhook {manifest.version}",
                 reason="BACKUP_FORMAT_UNSUPPORTED",
             )
-        if self.key and manifest.secrets_key not in ("", self.key):
-            raise ConflictError(
-                f"the key of secrets is not that of the backup, whose fingerprint is {manifest.secrets_key}: restore"
-                " secrets.key, or FLOWHOOK_SECRETS_KEY, first",
-                reason="SECRETS_KEY_DIFFERS",
-            )
         self._check(work, manifest)
         database = work / DATABASE
-        migrate_view(database)
         position = manifest.position if self.since is None else self._apply_records(self.since, work, manifest)
         with closing(connect_writer(database)) as connection:
             connection.execute("DROP TABLE IF EXISTS applied")
@@ -153,13 +164,20 @@ class Restoring:
         return Restored(manifest, position, executions, missing, None)
 
     def _check(self, work: Path, manifest: Manifest) -> None:
-        """Compare what was unpacked with what the backup says."""
-        with closing(apsw.Connection(str(work / DATABASE), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
-            try:
+        """Compare what was unpacked with what the backup says, and bring the database to today's format."""
+        database = work / DATABASE
+        try:
+            with closing(apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+                refuse_code(connection)
                 check_integrity(connection)
                 executions, names = count_executions(connection), named_blobs(connection)
-            except apsw.Error as error:
-                raise BackupDamagedError(f"{DATABASE} of the backup can't be read: {type(error).__name__}") from None
+            migrate_view(database)
+            check_schema(database)
+            list_tokens(work)
+        except apsw.Error as error:
+            raise BackupDamagedError(f"{DATABASE} of the backup can't be read: {type(error).__name__}") from None
+        except InvalidError:
+            raise BackupDamagedError(f"{TOKENS} of the backup can't be read") from None
         missing = sum(not (work / BLOBS / name).exists() for name in names)
         if (executions, len(names) - missing, missing) != (manifest.executions, manifest.blobs, manifest.missing):
             raise BackupDamagedError(f"{DATABASE} of the backup has other executions or blobs than the backup says")
@@ -194,6 +212,49 @@ class Restoring:
         BlobDirectory(work / BLOBS).sweep(names)
         view.path.rename(work / DATABASE)
         return follower.position.position
+
+
+def refuse_code(connection: apsw.Connection) -> None:
+    """Raise BackupDamagedError if a database has anything but tables and indexes, such as triggers and views.
+
+    Source: SQLite, "Defense Against The Dark Arts" (https://www.sqlite.org/security.html), section 1.2.
+    """
+    connection.execute("PRAGMA cell_size_check = ON")
+    found = connection.execute(
+        "SELECT name FROM sqlite_schema WHERE type NOT IN ('table', 'index')"
+        " UNION ALL SELECT name FROM pragma_table_list WHERE schema = 'main' AND type <> 'table'"
+    ).fetchone()
+    if found is not None:
+        raise _other_tables(found[0])
+
+
+def check_schema(path: Path) -> None:
+    """Raise BackupDamagedError if a database of today's format has other tables and indexes than a new one."""
+    with closing(apsw.Connection(str(path))) as connection, closing(connect_writer(Path(":memory:"))) as new:
+        new.execute(APPLIED)
+        expected, found = _parts_of(new), _parts_of(connection)
+    for name in sorted({name for name, *_ in found - expected} | {name for name, *_ in expected - found} - {"applied"}):
+        raise _other_tables(name)
+
+
+def _other_tables(name: str) -> BackupDamagedError:
+    return BackupDamagedError(f"{DATABASE} of the backup has other tables than its format: {name[:200]!r}")
+
+
+_PARTS: Final = """
+SELECT name, type, tbl_name, '', '', '', '' FROM sqlite_schema WHERE name NOT LIKE 'sqlite#_stat_' ESCAPE '#'
+UNION ALL SELECT name, type, wr, strict, '', '', '' FROM pragma_table_list
+  WHERE schema = 'main' AND name NOT LIKE 'sqlite#_%' ESCAPE '#'
+UNION ALL SELECT t.name, c.name, c.type, c."notnull", c.dflt_value, c.pk, c.hidden
+  FROM sqlite_schema t, pragma_table_xinfo(t.name) c WHERE t.type = 'table'
+UNION ALL SELECT t.name, i.name, i."unique", i.origin, i.partial, c.seqno, c.name || c.desc || c.coll || c.key
+  FROM sqlite_schema t, pragma_index_list(t.name) i, pragma_index_xinfo(i.name) c WHERE t.type = 'table'
+"""
+"""The tables and indexes of a database, and their columns; without texts, which differ after a migration."""
+
+
+def _parts_of(connection: apsw.Connection) -> set[tuple[Any, ...]]:
+    return set(connection.execute(_PARTS))
 
 
 def begin_anew(connection: apsw.Connection, now: int) -> None:

@@ -25,7 +25,7 @@ from router.storage.vacuum import give_back
 FILE: Final = "view.db"
 LOCAL_TABLES: Final = frozenset({"applied", "rejection", "wipe"})
 """Tables that are not replicated: `rejection`, because attackers must not fill the log; and the states of this file."""
-_APPLIED: Final = """
+APPLIED: Final = """
 CREATE TABLE IF NOT EXISTS applied (
   k INTEGER PRIMARY KEY CHECK (k = 1),
   log TEXT NOT NULL,
@@ -113,7 +113,7 @@ class View:
         """Record that the file, which may have been restored or be missing, is a view at a position; return that."""
         position = replace(position, boot_id=boot_id(), own=False)
         with self.connected() as connection:
-            connection.execute(_APPLIED)
+            connection.execute(APPLIED)
             position.write(connection)
         return position
 

@@ -15,7 +15,6 @@ from support.stored_executions import populate
 
 from router.storage.commit_log import jetstream
 from router.storage.encryption import key_fingerprint
-from router.storage.schema import UNENDED
 from router.storage.storage import open_storage
 
 NUMBERS = itertools.count()
@@ -68,8 +67,7 @@ def rows(path):
     """Return all rows that a restore does not change; rejections are local to each router."""
     with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
         connection.execute("BEGIN")
-        connection.execute("UPDATE counter SET value = 0 WHERE name = 'epoch'")
-        connection.execute("UPDATE execution SET term = 0 WHERE end_time_ms = ?", (UNENDED,))
+        connection.execute("DELETE FROM counter WHERE name IN ('epoch', 'fence')")
         found = tables(connection)
     del found["rejection"], found["registry_change"]
     return found
@@ -77,7 +75,7 @@ def rows(path):
 
 def test_a_database_is_backed_up_into_a_directory_and_restored(data, tmp_path):
     (tmp_path / "backups").mkdir()
-    made = flowhook("backup", tmp_path / "backups", "--data-dir", data)
+    made = flowhook("backup", tmp_path / "backups", "--data-dir", data, **KEY_SETTING)
     assert made.code == 0
     [path] = (tmp_path / "backups").iterdir()
     *progress, summary, about_key = made.out.splitlines()
@@ -89,22 +87,21 @@ def test_a_database_is_backed_up_into_a_directory_and_restored(data, tmp_path):
     assert summary.startswith(f"{path}: 96 executions, 0 MiB, up to position 96, ")
     assert about_key == f"its 1 secrets need secrets.key, whose fingerprint is {key_fingerprint(KEY)}: keep it"
     target = tmp_path / "restored"
-    restored = flowhook("restore", path, "--data-dir", target)
+    restored = flowhook("restore", path, "--data-dir", target, **KEY_SETTING)
     assert restored.code == 0
     assert "96 executions restored, up to position 96" in restored.out
-    assert f"put secrets.key, whose fingerprint is {key_fingerprint(KEY)}, into {target}" in restored.out
     assert rows(target / "flowhook.db") == rows(data / "flowhook.db")
-    again = flowhook("restore", path, "--data-dir", target)
+    again = flowhook("restore", path, "--data-dir", target, **KEY_SETTING)
     assert (again.code, again.out) == (1, "")
     assert "--force, which moves what is there aside" in again.err
-    forced = flowhook("restore", path, "--data-dir", target, "--force")
+    forced = flowhook("restore", path, "--data-dir", target, "--force", **KEY_SETTING)
     assert forced.code == 0
     assert f"what was there before is in {target}/before-restore-" in forced.out
 
 
 def test_another_key_than_that_of_the_backup_is_refused(data, tmp_path):
     path, target = tmp_path / "one.tar", tmp_path / "restored"
-    flowhook("backup", path, "--data-dir", data)
+    flowhook("backup", path, "--data-dir", data, **KEY_SETTING)
     other = base64.b64encode(b"o" * 32).decode()
     refused = flowhook("restore", path, "--data-dir", target, FLOWHOOK_SECRETS_KEY=other)
     assert refused.code == 1
@@ -112,11 +109,27 @@ def test_another_key_than_that_of_the_backup_is_refused(data, tmp_path):
     assert flowhook("restore", path, "--data-dir", target, **KEY_SETTING).code == 0
 
 
+def test_without_the_key_a_backup_is_restored_only_by_the_option_that_says_so(data, tmp_path):
+    path, target = tmp_path / "one.tar", tmp_path / "restored"
+    made = flowhook("backup", path, "--data-dir", data)
+    assert made.code == 0
+    assert "the backup is not authenticated" in made.out
+    refused = flowhook("restore", path, "--data-dir", target)
+    assert refused.code == 1
+    assert f"{target}/secrets.key is missing" in refused.err
+    changed = flowhook("restore", path, "--data-dir", target, **KEY_SETTING)
+    assert changed.code == 1
+    assert f"{path} was changed, or was not made with this key" in changed.err
+    restored = flowhook("restore", path, "--data-dir", target, "--trust-unauthenticated")
+    assert restored.code == 0
+    assert f"put secrets.key, whose fingerprint is {key_fingerprint(KEY)}, into {target}" in restored.out
+
+
 def test_a_damaged_backup_is_named_and_changes_nothing(data, tmp_path):
     path, target = tmp_path / "one.tar.zst", tmp_path / "restored"
-    flowhook("backup", path, "--data-dir", data)
+    flowhook("backup", path, "--data-dir", data, **KEY_SETTING)
     path.write_bytes(path.read_bytes()[:-3000])
-    refused = flowhook("restore", path, "--data-dir", target)
+    refused = flowhook("restore", path, "--data-dir", target, **KEY_SETTING)
     assert refused.code == 1
     assert f"{path} is truncated" in refused.err
     assert [each.name for each in target.iterdir()] == ["flowhook.db.lock"]

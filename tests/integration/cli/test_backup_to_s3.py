@@ -6,6 +6,7 @@ import subprocess
 import urllib.request
 
 import pytest
+from support.cluster_keys import KEY_SETTING
 from support.commands import flowhook
 from support.stored_executions import populate
 from support.tools import BIN
@@ -85,7 +86,9 @@ def test_a_backup_is_uploaded_older_ones_are_removed_and_it_is_restored(environm
     for name in (*OLD, "notes.txt"):
         put(environment, f"here/{name}")
     put(environment, f"elsewhere/{OLD[0]}")
-    [made] = flowhook("backup", "s3://bucket/here", "--data-dir", data, "--prune", "--json", **environment).rows
+    [made] = flowhook(
+        "backup", "s3://bucket/here", "--data-dir", data, "--prune", "--json", **environment, **KEY_SETTING
+    ).rows
     assert made["removed"] == OLD[:2]
     name = made["file"].rpartition("/")[2]
     assert sorted(listed(environment)) == sorted(
@@ -93,10 +96,12 @@ def test_a_backup_is_uploaded_older_ones_are_removed_and_it_is_restored(environm
     )
     assert made["file"] == f"s3://bucket/here/{name}"
     target = tmp_path / "restored"
-    restored = flowhook("restore", made["file"], "--data-dir", target, "--json", **environment)
+    restored = flowhook("restore", made["file"], "--data-dir", target, "--json", **environment, **KEY_SETTING)
     assert [row["executions"] for row in restored.rows] == [made["executions"]]
     assert not list(target.glob(".s3.backup/*"))
-    absent = flowhook("restore", "s3://bucket/here/none.tar.zst", "--data-dir", tmp_path / "other", **environment)
+    absent = flowhook(
+        "restore", "s3://bucket/here/none.tar.zst", "--data-dir", tmp_path / "other", **environment, **KEY_SETTING
+    )
     assert absent.code == 1
     assert absent.err.count("\n") == 1
 

@@ -2,16 +2,22 @@
 
 import asyncio
 import errno
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
+import tracemalloc
 from contextlib import closing
 from types import SimpleNamespace
 
 import apsw
+import orjson
 import pytest
+import zstandard
+from support.cluster_keys import KEY
 from support.directory_objects import DirectoryObjects
 from support.earlier_formats import EARLIER, make_earlier
 from support.fake_log import FakeLog
@@ -25,15 +31,17 @@ from router.scheduling.leases import LeaseTable
 from router.storage.backups import archive
 from router.storage.backups.archive import BackupDamagedError, read_archive
 from router.storage.backups.making import BackupMaker, BackupPace
-from router.storage.backups.restoring import Restoring, UntilPoint
+from router.storage.backups.restoring import Restoring, UntilPoint, check_schema
 from router.storage.backups.targets import file_name
+from router.storage.encryption import key_fingerprint
+from router.storage.formats import migrate_view
 from router.storage.limits import REPLICATED_LIMITS
 from router.storage.model import Ended, NewEvent
 from router.storage.replicated.migration import Migration
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshots import SnapshotStore
 from router.storage.replicated.view import View
-from router.storage.schema import FORMAT_VERSION
+from router.storage.schema import FORMAT_VERSION, connect_writer
 from router.storage.storage import open_storage
 
 COUNT = 90
@@ -70,7 +78,7 @@ def target(tmp_path):
 
 @pytest.fixture
 def maker(tmp_path):
-    return BackupMaker(tokens=tmp_path / "data" / "tokens.json", report=str, share=1.0)
+    return BackupMaker(tokens=tmp_path / "data" / "tokens.json", key=KEY, report=str, share=1.0)
 
 
 @pytest.fixture
@@ -79,7 +87,7 @@ def empty(tmp_path):
     return tmp_path / "restored" / "flowhook.db"
 
 
-def restore(path, database, *, key="", force=False, **more):
+def restore(path, database, *, key=KEY, force=False, **more):
     tokens = database.with_name("tokens.json")
     return Restoring(archive=path, key=key, tokens=tokens, report=str, **more).to_database(database, force=force)
 
@@ -230,20 +238,144 @@ async def test_the_tokens_that_are_there_are_kept(database, maker, target, empty
 
 async def test_who_only_looks_at_a_backup_gets_no_tokens(database, maker, target, empty, tmp_path):
     maker.of_database(database, target)
-    restoring = Restoring(archive=target, key="", tokens=tmp_path / "none" / "tokens.json", report=str)
+    restoring = Restoring(archive=target, key=KEY, tokens=tmp_path / "none" / "tokens.json", report=str)
     assert restoring.to_database(empty).executions == STATUSES
     assert names(empty.parent) == ["blobs", "flowhook.db", "flowhook.db.lock"]
     assert not (tmp_path / "none").exists()
 
 
-async def test_another_key_of_secrets_is_refused(storage, database, maker, target, empty):
-    await storage.registry.set_fingerprint("secrets_key", "0123456789abcdef")
-    assert maker.of_database(database, target).manifest.secrets_key == "0123456789abcdef"
-    with pytest.raises(ConflictError, match="0123456789abcdef") as raised:
-        restore(target, empty, key="fedcba9876543210")
+async def test_another_key_of_secrets_is_refused(database, maker, target, empty):
+    assert maker.of_database(database, target).manifest.secrets_key == key_fingerprint(KEY)
+    with pytest.raises(ConflictError, match=key_fingerprint(KEY)) as raised:
+        restore(target, empty, key=b"o" * 32)
     assert raised.value.reason == "SECRETS_KEY_DIFFERS"
     assert not empty.exists()
-    restore(target, empty, key="0123456789abcdef")
+
+
+async def test_what_the_key_of_the_data_did_not_authenticate_is_restored_only_on_trust_and_without_its_tokens(
+    storage, database, maker, target, empty
+):
+    await storage.registry.set_fingerprint("secrets_key", "0123456789abcdef")
+    made = maker.of_database(database, target)
+    assert (made.is_authenticated, made.manifest.secrets_key) == (False, "0123456789abcdef")
+    for key, reason in ((None, "BACKUP_NOT_AUTHENTIC"), (KEY, "SECRETS_KEY_DIFFERS")):
+        with pytest.raises(ConflictError) as raised:
+            restore(target, empty, key=key)
+        assert raised.value.reason == reason
+    restored = restore(target, empty, key=None, trusted=True)
+    assert (restored.executions, restored.tokens) == (STATUSES, ())
+    assert names(empty.parent) == ["blobs", "flowhook.db", "flowhook.db.lock"]
+
+
+TOKEN = {
+    "name": "mallory", "scopes": ["admin"], "sha256": "5a" * 32, "created": 0, "flows": [], "expires": None,
+    "earlier": [],
+}  # fmt: skip
+
+
+def changed(target, tmp_path, change, **options):
+    """Unpack a backup, change its parts, and pack them again, with right digests and sizes."""
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    read_archive(target, parts)
+    change(parts)
+    manifest = orjson.loads((parts / "backup.json").read_bytes())
+    others = sorted(path for path in parts.rglob("*") if path.is_file() and path.name != "backup.json")
+    manifest["size"] = sum(path.stat().st_size for path in others)
+    target.unlink()
+    with archive.ArchiveWriter(target, compressed=False, pause=str, **options) as writer:
+        writer.add_content("backup.json", orjson.dumps(manifest))
+        for path in others:
+            writer.add(str(path.relative_to(parts)), path)
+
+
+def add_token(parts):
+    (parts / "tokens.json").write_bytes(orjson.dumps([TOKEN]))
+
+
+async def test_who_can_write_where_backups_lie_can_add_no_token(database, maker, target, empty, tmp_path):
+    maker.of_database(database, target)
+    changed(target, tmp_path, add_token)
+    for key in (KEY, None):
+        with pytest.raises(ConflictError) as raised:
+            restore(target, empty, key=key)
+        assert raised.value.reason == "BACKUP_NOT_AUTHENTIC"
+    assert restore(target, empty, key=None, trusted=True).tokens == ()
+    assert not empty.with_name("tokens.json").exists()
+
+
+async def test_a_code_of_another_backup_authenticates_nothing(storage, database, maker, target, empty):
+    other, codes = target.with_name("two.tar"), []
+    maker.of_database(database, target)
+    await storage.log.append([NewEvent(ids.mint(1), "shop", 1, 1_800_000_000_000, b"later")])
+    maker.of_database(database, other)
+    for path in (target, other):
+        with tarfile.open(fileobj=io.BytesIO(unpacked(path))) as tar:
+            codes.append(tar.extractfile("SHA256SUMS.hmac").read())
+    other.write_bytes(other.read_bytes().replace(codes[1], codes[0]))
+    with pytest.raises(ConflictError, match="was changed") as raised:
+        restore(other, empty)
+    assert raised.value.reason == "BACKUP_NOT_AUTHENTIC"
+
+
+def unpacked(path):
+    content = path.read_bytes()
+    return zstandard.ZstdDecompressor().decompressobj().decompress(content) if path.suffix == ".zst" else content
+
+
+async def test_the_tokens_of_a_backup_are_told_and_damaged_ones_refused(database, maker, target, empty, tmp_path):
+    database.with_name("tokens.json").write_bytes(orjson.dumps([TOKEN]))
+    maker.of_database(database, target)
+    empty.parent.mkdir()
+    assert [each.name for each in restore(target, empty).tokens] == ["mallory"]
+    database.with_name("tokens.json").write_bytes(orjson.dumps([{**TOKEN, "sha256": ""}]))
+    maker.of_database(database, target)
+    with pytest.raises(BackupDamagedError, match=r"tokens\.json"):
+        restore(target, tmp_path / "other" / "flowhook.db")
+
+
+HOSTILE_SCHEMAS = {
+    "a trigger": "CREATE TRIGGER t AFTER INSERT ON execution BEGIN DELETE FROM secret; END",
+    "a view": "CREATE VIEW v AS SELECT * FROM secret",
+    "another table": "CREATE TABLE other (a)",
+    "a virtual table": "CREATE VIRTUAL TABLE f USING fts5(a)",
+    "another column": "ALTER TABLE secret ADD COLUMN more TEXT",
+    "a generated column": "ALTER TABLE secret ADD COLUMN more TEXT AS (upper(name))",
+    "another index": "CREATE INDEX i ON secret (sealed)",
+    "no table": "DROP TABLE silence",
+}
+
+
+@pytest.mark.parametrize("statement", HOSTILE_SCHEMAS.values(), ids=HOSTILE_SCHEMAS)
+async def test_a_database_with_another_schema_is_refused_even_on_trust(maker, target, empty, tmp_path, statement):
+    def change(parts):
+        with closing(apsw.Connection(str(parts / "flowhook.db"))) as connection:
+            connection.execute(statement)
+
+    database = tmp_path / "flowhook.db"
+    connect_writer(database).close()
+    maker.of_database(database, target)
+    changed(target, tmp_path, change)
+    with pytest.raises(BackupDamagedError, match="other tables than its format"):
+        restore(target, empty, key=None, trusted=True)
+    assert not empty.exists()
+
+
+@pytest.mark.parametrize("version", EARLIER)
+def test_the_schema_of_a_database_that_was_migrated_is_that_of_its_format(tmp_path, version):
+    path = tmp_path / "flowhook.db"
+    make_earlier(path, version)
+    migrate_view(path)
+    check_schema(path)
+
+
+def test_the_schema_of_a_file_calls_no_function_that_is_not_harmless(tmp_path):
+    path = tmp_path / "flowhook.db"
+    with closing(connect_writer(path)) as connection:
+        connection.create_scalar_function("reach", lambda: 1)
+        connection.execute("CREATE VIEW v AS SELECT reach()")
+        with pytest.raises(apsw.SQLError, match="unsafe use of reach"):
+            connection.execute("SELECT * FROM v").fetchall()
 
 
 async def test_blobs_that_retention_removes_meanwhile_are_in_the_backup(database, tmp_path, target, empty):
@@ -253,7 +385,7 @@ async def test_blobs_that_retention_removes_meanwhile_are_in_the_backup(database
         if line == "checking the copy":
             shutil.rmtree(database.parent / "blobs")
 
-    made = BackupMaker(tokens=tmp_path / "none", report=remove, share=1.0).of_database(database, target)
+    made = BackupMaker(tokens=tmp_path / "none", key=KEY, report=remove, share=1.0).of_database(database, target)
     assert (made.manifest.blobs, made.manifest.missing) == (4, 0)
     restore(target, empty)
     assert blobs(empty) == files
@@ -277,7 +409,7 @@ def report(line):
     if line.startswith(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-BackupMaker(tokens=Path("none"), report=report, share=1.0).of_database(Path(sys.argv[1]), Path(sys.argv[2]))
+BackupMaker(tokens=Path("none"), key=None, report=report, share=1.0).of_database(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
@@ -393,10 +525,10 @@ async def test_one_backup_at_a_time_is_made_in_a_directory_and_of_a_database(dat
         if line == "packing":
             return
         with pytest.raises(ConflictError) as raised:
-            BackupMaker(tokens=tmp_path, report=str).of_database(database, another)
+            BackupMaker(tokens=tmp_path, key=KEY, report=str).of_database(database, another)
         refused.append(raised.value.reason)
 
-    BackupMaker(tokens=tmp_path / "none", report=report, share=1.0).of_database(database, target)
+    BackupMaker(tokens=tmp_path / "none", key=KEY, report=report, share=1.0).of_database(database, target)
     assert set(refused) == {"BACKUP_RUNNING"}
 
 
@@ -443,12 +575,82 @@ def test_what_is_no_backup_is_refused(tmp_path, content):
         read_archive(path)
 
 
-def repacked(path, **changes):
+def repacked(path, *, key=KEY, **changes):
     """Write an archive with other parts, whose digests are right."""
     path.unlink(missing_ok=True)
-    with archive.ArchiveWriter(path, compressed=False, pause=str) as writer:
+    with archive.ArchiveWriter(path, compressed=False, pause=str, key=key) as writer:
         for name, data in changes.items():
             writer.add_content(name.replace("__", "/").replace("_DOT_", "."), data)
+
+
+def tarred(*entries):
+    """Return an archive of entries, each a header with its size as it says, and the data that follows."""
+    return b"".join(
+        entry.tobuf(tarfile.GNU_FORMAT) + data + bytes(-len(data) % 512) for entry, data in entries
+    ) + bytes(10_240)
+
+
+def entry(name, size, kind=tarfile.REGTYPE):
+    found = tarfile.TarInfo(name)
+    found.size, found.type = size, kind
+    return found
+
+
+def described(**sizes):
+    manifest = archive.Manifest(
+        time_ms=1, storage="sqlite", position=1, database_format=8, executions={}, secrets=0, **sizes
+    ).to_json()
+    return entry("backup.json", len(manifest)), manifest
+
+
+BOMB = 256 << 20
+BOMBS = {
+    "a PAX header": [(entry("x", BOMB, tarfile.XHDTYPE), b"")],
+    "a global PAX header": [(entry("x", BOMB, tarfile.XGLTYPE), b"")],
+    "a long name": [(entry("x", BOMB, tarfile.GNUTYPE_LONGNAME), b"")],
+    "a long link": [(entry("x", BOMB, tarfile.GNUTYPE_LONGLINK), b"")],
+    "a sparse file": [(entry("backup.json", BOMB, tarfile.GNUTYPE_SPARSE), b"")],
+    "a symbolic link": [(entry("backup.json", 0, tarfile.SYMTYPE), b"")],
+    "a directory": [(entry("blobs/", 0, tarfile.DIRTYPE), b"")],
+    "a large manifest": [(entry("backup.json", BOMB), b"")],
+    "no manifest": [(entry("flowhook.db", BOMB), b"")],
+    "a large database": [described(size=100, blobs=0), (entry("flowhook.db", BOMB), b"")],
+    "large digests": [described(size=BOMB, blobs=1), (entry("SHA256SUMS", BOMB), b"")],
+    "a large code": [described(size=BOMB, blobs=1), (entry("SHA256SUMS.hmac", BOMB), b"")],
+    "more blobs": [described(size=BOMB, blobs=1)] + [(entry(f"blobs/ab/{each}", 0), b"") for each in range(9)],
+    "sizes that are none": [described(size=-1, blobs="9")],
+}
+
+
+@pytest.mark.parametrize("entries", BOMBS.values(), ids=BOMBS)
+def test_a_small_file_that_becomes_large_is_refused_before_it_is_unpacked(tmp_path, entries):
+    path = tmp_path / "file.tar.zst"
+    compressor = zstandard.ZstdCompressor(level=3).compressobj()
+    with path.open("wb") as file:
+        file.write(compressor.compress(tarred(*entries)[:-10_240]))
+        for _ in range(BOMB >> 24):
+            file.write(compressor.compress(bytes(1 << 24)))
+        file.write(compressor.flush())
+    (tmp_path / "out").mkdir()
+    tracemalloc.start()
+    try:
+        with pytest.raises(BackupDamagedError):
+            read_archive(path, tmp_path / "out")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < BOMB >> 2
+    assert sum(each.stat().st_size for each in (tmp_path / "out").rglob("*")) < 1 << 20
+
+
+def test_a_file_that_goes_on_behind_its_end_is_refused(tmp_path):
+    path = tmp_path / "file.tar"
+    repacked(path, backup_DOT_json=described(size=0, blobs=0)[1], flowhook_DOT_db=b"")
+    assert read_archive(path, key=KEY).blobs == 0
+    with path.open("ab") as file:
+        file.write(bytes(3 << 20))
+    with pytest.raises(BackupDamagedError, match="behind its end"):
+        read_archive(path)
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/etc/passwd", "blobs/../../x", "blobs/ab/..", "other"])
@@ -464,20 +666,19 @@ def test_parts_with_other_names_are_refused_and_written_nowhere(tmp_path, name):
 
 def test_a_backup_of_a_later_format_says_which_version_reads_it(tmp_path):
     path = tmp_path / "file.tar"
-    repacked(path, backup_DOT_json=b'{"format": 2, "version": "9.9"}', flowhook_DOT_db=b"")
-    with pytest.raises(ConflictError, match=r"format 2.*9\.9") as raised:
+    repacked(path, backup_DOT_json=b'{"format": 3, "version": "9.9"}', flowhook_DOT_db=b"")
+    with pytest.raises(ConflictError, match=r"format 3.*9\.9") as raised:
         read_archive(path)
     assert raised.value.reason == "BACKUP_FORMAT_UNSUPPORTED"
 
 
 async def test_a_database_of_a_later_format_is_refused(database, maker, target, empty, tmp_path):
-    parts = tmp_path / "parts"
-    parts.mkdir()
-    target = target.with_name("one.tar")
+    def change(parts):
+        manifest = (parts / "backup.json").read_bytes()
+        (parts / "backup.json").write_bytes(manifest.replace(b'"database_format": 8', b'"database_format": 88'))
+
     maker.of_database(database, target)
-    read_archive(target, parts)
-    manifest = (parts / "backup.json").read_bytes().replace(b'"database_format": 8', b'"database_format": 88')
-    repacked(target, backup_DOT_json=manifest, flowhook_DOT_db=(parts / "flowhook.db").read_bytes())
+    changed(target, tmp_path, change, key=KEY)
     with pytest.raises(ConflictError, match="format 88") as raised:
         restore(target, empty)
     assert raised.value.reason == "BACKUP_FORMAT_UNSUPPORTED"
@@ -485,16 +686,12 @@ async def test_a_database_of_a_later_format_is_refused(database, maker, target, 
 
 
 async def test_a_backup_whose_database_is_another_one_is_refused(database, maker, target, empty, tmp_path):
-    parts = tmp_path / "parts"
-    parts.mkdir()
-    target = target.with_name("one.tar")
+    def change(parts):
+        with closing(apsw.Connection(str(parts / "flowhook.db"))) as connection:
+            connection.execute("DELETE FROM execution WHERE seq = 7")
+
     maker.of_database(database, target)
-    read_archive(target, parts)
-    connection = apsw.Connection(str(parts / "flowhook.db"))
-    connection.execute("DELETE FROM execution WHERE seq = 7")
-    connection.close()
-    repacked(target, **{f"{each}_DOT_{kind}": (parts / f"{each}.{kind}").read_bytes() for each, kind in
-                        (("backup", "json"), ("flowhook", "db"))})  # fmt: skip
+    changed(target, tmp_path, change, key=KEY)
     with pytest.raises(BackupDamagedError, match="other executions or blobs"):
         restore(target, empty)
 
@@ -554,7 +751,7 @@ async def test_a_log_is_backed_up_while_its_owner_writes_and_becomes_a_database(
 ):
     await owner.state.write([Ended(1, Status.COMPLETED, 1_700_000_000_500, 1, output=b'"late"')])
     await owner.storage.log.append([NewEvent(ids.mint(1), "shop", 1, 1_800_000_000_000, LARGE)])
-    made = maker.of_log(replicated, target, key="0123456789abcdef")
+    made = maker.of_log(replicated, target)
     expected = rows(owner.view.path)
     await owner.storage.log.append([NewEvent(ids.mint(1), "shop", 1, 1_800_000_000_000, b"after")])
     assert (made.manifest.storage, made.manifest.log) == ("nats", replicated.log.identity)
@@ -567,15 +764,15 @@ async def test_a_log_is_backed_up_while_its_owner_writes_and_becomes_a_database(
 
 
 async def test_a_backup_of_either_storage_fills_an_empty_log(owner, replicated, maker, target, tmp_path):
-    maker.of_log(replicated, target, key="")
+    maker.of_log(replicated, target)
     other = SimpleNamespace(log=FakeLog("fake-2"), objects=DirectoryObjects(tmp_path / "other"))
     other.heartbeats = QuietHeartbeats()
-    restoring = Restoring(archive=target, key="", tokens=tmp_path / "work" / "tokens.json", report=str)
+    restoring = Restoring(archive=target, key=KEY, tokens=tmp_path / "work" / "tokens.json", report=str)
     restored = restoring.to_log(other, tmp_path / "work", heartbeat_seconds=0)
     assert restored.executions == STATUSES
     assert names(tmp_path / "work") == ["flowhook.db.lock", "tokens.json"]
     again = target.with_name("two.tar")
-    maker.of_log(other, again, key="")
+    maker.of_log(other, again)
     path = tmp_path / "restored" / "flowhook.db"
     restore(again, path)
     assert rows(path) == rows(owner.view.path)
@@ -591,7 +788,7 @@ def test_a_backup_of_an_earlier_format_fills_an_empty_log(tmp_path, maker, targe
     assert maker.of_database(path, target).manifest.database_format == version
     log = SimpleNamespace(log=FakeLog("fake"), objects=DirectoryObjects(tmp_path / "objects"))
     log.heartbeats = QuietHeartbeats()
-    restoring = Restoring(archive=target, key="", tokens=tmp_path / "tokens.json", report=str)
+    restoring = Restoring(archive=target, key=KEY, tokens=tmp_path / "tokens.json", report=str)
     restoring.to_log(log, tmp_path / "work", heartbeat_seconds=0)
     view = View(tmp_path / "view")
     assert SnapshotStore(log.objects, tmp_path / "snapshots").restore_view(view, log.log.identity)
@@ -607,7 +804,7 @@ async def write_at(owner, time_ms, payload):
 async def test_records_after_the_backup_are_applied_up_to_a_time_or_a_position(
     owner, replicated, maker, target, tmp_path
 ):
-    position = maker.of_log(replicated, target, key="").manifest.position
+    position = maker.of_log(replicated, target).manifest.position
     views = {}
     for time_ms in (2_000, 3_000, 4_000):
         await write_at(owner, time_ms, LARGE)
@@ -631,7 +828,7 @@ async def test_records_after_the_backup_are_applied_up_to_a_time_or_a_position(
 
 
 async def test_a_log_that_does_not_continue_a_backup_is_refused(owner, replicated, maker, target, empty):
-    position = maker.of_log(replicated, target, key="").manifest.position
+    position = maker.of_log(replicated, target).manifest.position
     for wrong in (position - 1, position + 5):
         with pytest.raises(InvalidError) as raised:
             restore(target, empty, since=replicated, until=UntilPoint(position=wrong))
@@ -658,7 +855,7 @@ async def test_a_log_that_does_not_continue_a_backup_is_refused(owner, replicate
 async def test_of_a_hundred_thousand_executions_a_backup_has_exactly_those_up_to_its_position(tmp_path, target, empty):
     storage = await open_storage(tmp_path / "data" / "flowhook.db")
     before = len(await populate(storage, 100_000))
-    maker = BackupMaker(tokens=tmp_path / "none", report=str)
+    maker = BackupMaker(tokens=tmp_path / "none", key=KEY, report=str)
     making = asyncio.create_task(asyncio.to_thread(maker.of_database, tmp_path / "data" / "flowhook.db", target))
     accepted = before
     while not making.done():

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -60,7 +61,7 @@ from router.services.rejection import RejectionService
 from router.services.runner import RunnerService
 from router.services.secret import SecretService
 from router.services.shards import ShardService
-from router.storage.encryption import SecretCipher
+from router.storage.encryption import SecretCipher, check_key_stored
 from router.storage.shard_state import ShardState
 from router.storage.storage import Storage
 from router.triggers.cron_scheduler import CronScheduler
@@ -226,7 +227,13 @@ class OwnedShard:
             rejections,
             AuditService(storage.audit),
             IncidentService(runtime.outages, storage.incidents),
-            SecretService(registry=registry, cipher=cipher, secrets=flow_secrets, now_ms=_now_ms),
+            SecretService(
+                registry=registry,
+                cipher=cipher,
+                secrets=flow_secrets,
+                now_ms=_now_ms,
+                check_key=partial(check_key_stored, settings.data_dir, settings.secrets_key, key),
+            ),
             executions,
             jobs,
             runners,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from typing import Final
@@ -34,6 +35,7 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
     _cipher: SecretCipher
     _secrets: FlowSecrets
     _now_ms: Callable[[], int]
+    _check_key: Callable[[], None]  # raises ConflictError if the next start would not find the key; blocks
 
     @unary_rpc
     async def SetSecret(self, request: pb.SetSecretRequest) -> pb.SetSecretResponse:
@@ -51,6 +53,7 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
                 "this is the hash of an empty value: set the hash of the value that senders present",
                 reason="SECRET_VALUE_INVALID",
             )
+        await asyncio.to_thread(self._check_key)
         sealed = self._cipher.encrypt(request.name, request.value)
         info = await self._registry.set_secret(request.name, sealed, now_ms=self._now_ms())
         return pb.SetSecretResponse(secret=to_proto(info, pb.Secret))

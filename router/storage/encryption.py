@@ -154,6 +154,21 @@ def require_secrets_key(data_dir: Path, setting: SecretStr | None = None) -> byt
     return load_secrets_key(data_dir, setting)
 
 
+def check_key_stored(data_dir: Path, setting: SecretStr | None, key: bytes) -> None:
+    """Raise ConflictError (`SECRETS_KEY_MISSING`) if the next start would not find the key that is in use. Blocks."""
+    if setting is not None:
+        return
+    path = data_dir / KEY_FILE
+    try:
+        problem = "" if read_key(path) == key else f"{path} is not the key that this router runs with"
+    except ConflictError as error:
+        problem = error.message
+    except OSError as error:
+        problem = f"{path}: {os.strerror(error.errno or 0)}"
+    if problem:
+        raise ConflictError(f"{problem}; what is set now would be lost: restore it first", reason="SECRETS_KEY_MISSING")
+
+
 def _make(path: Path) -> None:
     if path.exists():
         return

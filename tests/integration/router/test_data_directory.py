@@ -65,6 +65,20 @@ async def test_secrets_without_their_key_keep_the_router_from_starting_and_no_ke
         assert await runner.secrets.resolve(["bank"]) == {"bank": b"hunter2"}
 
 
+async def test_no_secret_is_set_while_the_key_that_the_next_start_needs_is_missing(tmp_path):
+    async with running_router(tmp_path / "data") as router, router.client() as client:
+        path = tmp_path / "data" / "secrets.key"
+        for wrong in (None, base64.b64encode(b"o" * 32)):
+            key = path.read_bytes()
+            path.unlink() if wrong is None else path.write_bytes(wrong)
+            with pytest.raises(ConflictError, match="would be lost") as caught:
+                await client.secrets.set("bank", b"hunter2")
+            assert caught.value.reason == "SECRETS_KEY_MISSING"
+            path.touch(0o600)
+            path.write_bytes(key)
+        await client.secrets.set("bank", b"hunter2")
+
+
 async def test_the_key_of_the_environment_will_do(keyless):
     data, key = keyless
     async with running_router(data, secrets_key=key.decode().strip()) as router, router.client("runner") as runner:

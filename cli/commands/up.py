@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import Field
 
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from flowhook.client import AsyncClient
 
 
+PORTS: Final = ("http_port", "admin_port", "grpc_port")
+MAX_PORT: Final = 65535
+
+
 class UpSettings(FileSettings):
     """The local cluster."""
 
@@ -49,6 +53,8 @@ class UpSettings(FileSettings):
     """Port of health, metrics and the console; 0 lets the system choose."""
     grpc_port: Port = DEFAULT_GRPC_PORT
     """Port of the first router; 0 lets the system choose, as it does for the others."""
+    port_offset: Port = 0
+    """Number that is added to each of these ports, for a second cluster on this machine; 0 stays 0."""
     edges: Annotated[int, Field(ge=1, le=64)] = 1
     """How many edges share the HTTP port."""
     routers: Annotated[int, Field(ge=1, le=MAX_ROUTERS)] = 1
@@ -79,7 +85,7 @@ class UpSettings(FileSettings):
     """Time that work in progress may take after `up` receives SIGTERM or SIGINT; of each process."""
 
     def spec(self) -> ClusterSpec:
-        """Return the settings as a specification: plain values, with absolute paths."""
+        """Return the settings as a specification: plain values, with absolute paths, and ports with their offset."""
         paths = {
             name: str(value.absolute())
             for name in UpSettings.model_fields
@@ -88,8 +94,11 @@ class UpSettings(FileSettings):
         allowed = self.allow_loopback_addresses
         if allowed is None:
             allowed = _is_loopback(self.host) and not self.public_url
-        plain = self.model_dump(include=set(UpSettings.model_fields))
-        return ClusterSpec(**{**plain, **paths, "allow_loopback_addresses": allowed})
+        plain = self.model_dump(include=set(UpSettings.model_fields) - {"port_offset"})
+        ports = {name: port + self.port_offset for name in PORTS if (port := plain[name])}
+        if max(ports.values(), default=0) > MAX_PORT:
+            raise InvalidError(f"--port-offset {self.port_offset}: no port is above {MAX_PORT}", reason="PORT_INVALID")
+        return ClusterSpec(**{**plain, **paths, **ports, "allow_loopback_addresses": allowed})
 
 
 def _is_loopback(host: str) -> bool:
@@ -209,7 +218,7 @@ async def _run(settings: DevSettings, spec: ClusterSpec, flows: Path, run_dir: R
     async with AsyncExitStack() as stack:
         tunnel = None
         if settings.tunnel:
-            opening = open_tunnel(settings.tunnel, settings.http_port, settings.public_url)
+            opening = open_tunnel(settings.tunnel, spec.http_port, settings.public_url)
             tunnel = await stack.enter_async_context(opening)
             print_progress(f"tunnel   {tunnel.url.result()} leads to webhooks only, not to console, API and gRPC")
             if settings.tunnel in PROGRAMS:  # the addresses of senders are those that it forwards

@@ -179,3 +179,10 @@ def test_flows_may_call_this_machine_while_nobody_else_sends_events(settings, al
         told = environment(role, **settings)
         assert told["FLOWHOOK_ALLOW_LOOPBACK_ADDRESSES"] == allowed
         assert told["FLOWHOOK_ALLOW_PRIVATE_ADDRESSES"] == "false"
+
+
+def test_an_offset_is_added_to_every_port_but_one_that_the_system_chooses():
+    spec = UpSettings(http_port=8080, admin_port=0, grpc_port=50051, port_offset=100).spec()
+    assert (spec.http_port, spec.admin_port, spec.grpc_port) == (8180, 0, 50151)
+    with pytest.raises(InvalidError, match="no port is above 65535"):
+        UpSettings(port_offset=65000).spec()

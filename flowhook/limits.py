@@ -57,6 +57,7 @@ MAX_SECRET_BYTES: Final = 64 * KIB
 MAX_SECRETS: Final = 10_000
 MAX_DEDUPE_KEY_BYTES: Final = 256
 MAX_ORDER_KEY_BYTES: Final = 256
+MAX_SEARCH_ATTRIBUTES: Final = 8  # of a flow
 
 # events of one batch or one debounced group, and bytes of the serialized events of a batch: they fit into an assignment
 MAX_BATCH_SIZE: Final = 1000

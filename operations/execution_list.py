@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from flowhook.errors import InvalidError
 from flowhook.events import ids
-from flowhook.events.keys import MAX_ATTRIBUTES
+from flowhook.limits import MAX_SEARCH_ATTRIBUTES
 from flowhook.model import Execution, Status, to_datetime
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.executions import ExecutionCount
@@ -85,7 +85,9 @@ class ExecutionConditions(Parameters):
     """Any of these statuses; none: any."""
     unresolved: bool = False
     """Only faulted executions that were neither replayed nor resolved."""
-    attribute: Annotated[tuple[Annotated[str, AfterValidator(_attribute)], ...], Field(max_length=MAX_ATTRIBUTES)] = ()
+    attribute: Annotated[
+        tuple[Annotated[str, AfterValidator(_attribute)], ...], Field(max_length=MAX_SEARCH_ATTRIBUTES)
+    ] = ()
     """Search attributes that they have, each as NAME:VALUE."""
     since: _Time = ""
     """Received at this time or later: RFC 3339, or how long ago, such as 15m, 1h, 7d; empty: any."""

@@ -25,8 +25,7 @@ from flowhook.payloads.field_types import FieldTypes, with_types
 
 MAX_DEDUPE_BYTES: Final = 4096  # longest dedupe key, in bytes of UTF-8; a longer one is replaced by its SHA-256
 
-MAX_ATTRIBUTES: Final = 8  # search attributes of a flow
-MAX_NAME: Final = 64  # characters of the name of one
+MAX_NAME: Final = 64  # characters of the name of a search attribute
 MAX_VALUE: Final = 200  # characters of its value
 ATTRIBUTE_NAME_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_-]*$"
 

@@ -13,7 +13,7 @@ import orjson
 from flowhook import limits
 from flowhook.errors import InternalError, InvalidError, NotFoundError
 from flowhook.events import ids
-from flowhook.events.keys import MAX_ATTRIBUTES, cut_value
+from flowhook.events.keys import cut_value
 from flowhook.model import Event, Execution, ExecutionDetail, TaskRun, TaskState, held_results
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.executions import ExecutionLinks, LinkedExecution
@@ -53,8 +53,8 @@ def read_filter(message: pb.ExecutionFilter) -> ExecutionFilter:
         raise _invalid(f"the filter has more than {MAX_BYTES} bytes")
     if not _KNOWN.issuperset(message.statuses):  # taken for another, a job would cancel or delete what it must not
         raise _invalid("`statuses` has one that this router does not know, or STATUS_UNSPECIFIED")
-    if len(message.attributes) > MAX_ATTRIBUTES:
-        raise _invalid(f"at most {MAX_ATTRIBUTES} `attributes` may be given")
+    if len(message.attributes) > limits.MAX_SEARCH_ATTRIBUTES:
+        raise _invalid(f"at most {limits.MAX_SEARCH_ATTRIBUTES} `attributes` may be given")
     if any(not attribute.name for attribute in message.attributes):
         raise _invalid("each of `attributes` must have a `name`")
     for name in ("error_status", "min_attempts"):

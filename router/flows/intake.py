@@ -19,7 +19,7 @@ from flowhook import limits
 from flowhook.document.models.webhook import BODYLESS_METHODS
 from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
 from flowhook.events import ids
-from flowhook.events.keys import MAX_ATTRIBUTES, MAX_NAME, MAX_PRIORITY, MAX_VALUE, Attributes, EventKeys, ShapingKeys
+from flowhook.events.keys import MAX_NAME, MAX_PRIORITY, MAX_VALUE, Attributes, EventKeys, ShapingKeys
 from flowhook.events.workflow_input import MAX_INLINE_BYTES
 from flowhook.sandbox import INLINE_BYTES
 from flowhook.security import callback_tokens
@@ -359,9 +359,10 @@ def pop_attributes(message: envelope_pb2.Event) -> Attributes:
     attributes = tuple((each.name, each.value) for each in message.attributes)
     message.ClearField("attributes")
     names = {name for name, _ in attributes}
-    if len(attributes) > MAX_ATTRIBUTES or len(names) < len(attributes):
+    if len(attributes) > limits.MAX_SEARCH_ATTRIBUTES or len(names) < len(attributes):
         raise InvalidError(
-            f"an event has at most {MAX_ATTRIBUTES} search attributes, each once", reason="SEARCH_ATTRIBUTES_INVALID"
+            f"an event has at most {limits.MAX_SEARCH_ATTRIBUTES} search attributes, each once",
+            reason="SEARCH_ATTRIBUTES_INVALID",
         )
     if not all(0 < len(name) <= MAX_NAME and 0 < len(value) <= MAX_VALUE for name, value in attributes):
         raise InvalidError(

@@ -13,7 +13,7 @@ from flowhook.document.diagnostics.problems import Code, LocatedCause, validatio
 from flowhook.document.models import base
 from flowhook.document.models.base import Either, Model, RetryOrName, at_least_one, checked, model_check
 from flowhook.document.models.credentials import Duration
-from flowhook.events.keys import ATTRIBUTE_NAME_PATTERN, MAX_ATTRIBUTES, MAX_NAME, MAX_PRIORITY
+from flowhook.events.keys import ATTRIBUTE_NAME_PATTERN, MAX_NAME, MAX_PRIORITY
 from flowhook.expressions.paths import compile_accessor
 from flowhook.expressions.syntax import is_expression, strip_markers, syntax_hint
 from flowhook.model.error_types import Spelling
@@ -151,7 +151,7 @@ class ExecutionPolicy(Model):
     search: dict[
         Annotated[str, Field(max_length=MAX_NAME, pattern=ATTRIBUTE_NAME_PATTERN)],
         Annotated[str, AfterValidator(_attribute)],
-    ] = Field(default_factory=dict, max_length=MAX_ATTRIBUTES)
+    ] = Field(default_factory=dict, max_length=limits.MAX_SEARCH_ATTRIBUTES)
     """Search attributes by name: paths (see `expressions.paths`), with or without `${ }`."""
     error_types: Spelling = "open-workflow"
     """How types of the standard's errors are spelled for the flow and in its lifecycle events; all are understood."""

@@ -230,7 +230,7 @@ def test_each_block_is_commands_that_run_or_says_why_it_is_not_executed():
     every = [block for name in PAGES for block in blocks(name)]
     assert [str(block) for block in every if not block.text.startswith("$ ") and not not_executed(block)] == []
     # fewer is better: a block that can't be executed has to say so, and raises this
-    assert len(list(filter(not_executed, every))) == 43
+    assert len(list(filter(not_executed, every))) <= 42
 
 
 def test_commands_print_what_the_pages_say(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 import orjson
 import psutil
@@ -39,9 +40,19 @@ async def test_a_process_inherits_its_three_streams_and_nothing_else(router, ser
     assert orjson.loads(outcome.completed.output) == "0 1 2\n"
 
 
-async def test_its_launcher_has_none_but_its_lifeline_beside_that(router, served):
-    outcome = await run(router, 'for each in /proc/$PPID/fd/*; do readlink "$each"; done')
-    links = sorted(link.partition(":")[0] for link in orjson.loads(outcome.completed.output).split())
+async def test_its_launcher_has_none_but_its_lifeline_beside_that(router, served, marker, tmp_path):
+    waiting = 'touch $1; until [ -e "$2" ]; do sleep 0.05; done'
+    shell = {"command": waiting, "arguments": [marker, str(tmp_path / "done")]}
+    router.define("sh", [{"run": {"run": {"shell": shell}}}])
+    assigned = router.assignment("sh")
+    router.assign(await router.attached(), assigned)
+    await running(marker, 1)
+    # read from here: the process, which has no capabilities, can't
+    (process,) = processes(marker)
+    descriptors = list(Path(f"/proc/{psutil.Process(process).ppid()}/fd").iterdir())
+    links = sorted(str(each.readlink()).partition(":")[0] for each in descriptors)
+    (tmp_path / "done").touch()
+    await router.outcome(assigned.lease)
     assert links == ["/dev/null", "/dev/null", "/dev/null", "anon_inode", "socket"]
 
 

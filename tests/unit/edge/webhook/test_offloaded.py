@@ -13,11 +13,11 @@ from flowhook.payloads.parsing import selection_of
 VIEW = {"id": "evt_1", "headers": {"x": "north"}, "body": None}
 
 
-def read(body, *, selection=None, kind="application/json", headers=(), **wanted):
+def read(body, *, selection=None, kind="application/json", headers=(), fields=None, **wanted):
     wanted = {"order_by": None, "dedupe": None, "search": {}, "shaping": {}, **wanted}
     query = orjson.dumps([selection, *(wanted[name] for name in ("dedupe", "order_by", "search", "shaping"))])
     selected, dedupe, order_key, attributes, shaped = parse_large_body(
-        orjson.dumps([kind, headers, 10_000_000]), query, orjson.dumps(VIEW), body
+        orjson.dumps([kind, headers, 10_000_000, fields or {}]), query, orjson.dumps(VIEW), body
     )
     made = orjson.loads(selected), *(key.decode() for key in (order_key, dedupe, attributes))
     return (*made, ShapingKeys.unpack(shaped)) if wanted["shaping"] else made
@@ -27,6 +27,13 @@ def test_a_body_is_parsed_and_the_selection_of_it_returned():
     assert read(b'{"a": 1, "b": 2}', selection=selection_of([("b",)])) == ({"b": 2}, "", "", "[]")
     assert read(b"a=1&b=2", kind="application/x-www-form-urlencoded")[0] == {"a": "1", "b": "2"}
     assert read(b"", kind="text/plain")[0] is None
+
+
+def test_a_field_of_a_form_is_of_its_type():
+    form = "application/x-www-form-urlencoded"
+    assert read(b"a=1&b=2", kind=form, fields={"a": "number"}, order_by="${ .body.a }")[:2] == ({"a": 1, "b": "2"}, "1")
+    with pytest.raises(InvalidError, match="the field a is not a number"):
+        read(b"a=one", kind=form, fields={"a": "number"})
 
 
 def test_its_keys_are_made_of_all_that_expressions_see():

@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from support.cases import cases
 
 from flowhook.errors import InvalidError
-from flowhook.events.keys import MAX_ATTRIBUTES
+from flowhook.limits import MAX_SEARCH_ATTRIBUTES
 from flowhook.model import TaskRun, TaskState
 from flowhook.model.execution_filter import ALL
 from flowhook.v1.envelope_pb2 import SearchAttribute
@@ -31,7 +31,7 @@ def test_no_filter_is_one_that_all_meet():
         ({"receive_from": Timestamp(seconds=-1)}, "receive_from"),
         ({"receive_until": Timestamp(seconds=2**60)}, "receive_until"),
         ({"attributes": [SearchAttribute(value="x")]}, "name"),
-        ({"attributes": [SearchAttribute(name="x")] * (MAX_ATTRIBUTES + 1)}, "at most 8"),
+        ({"attributes": [SearchAttribute(name="x")] * (MAX_SEARCH_ATTRIBUTES + 1)}, "at most 8"),
         ({"caused_by": "evt_4711"}, "`caused_by` must be the ID of an execution: .* evt_ and 26 characters"),
     ],
 )

@@ -295,6 +295,7 @@ class SignedInHandler(BaseHandler):
     _seat: Seat | None = None  # share of memory that the body takes; Tornado ends some requests before `prepare`
 
     def prepare(self) -> None:
+        """Authenticate and authorize the request before its body is received; a refusal is answered after the body."""
         self._body = bytearray()
         self._refusal: FlowhookError | None = None
         self._seat = None

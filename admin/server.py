@@ -74,6 +74,7 @@ class Server(tornado.httpserver.HTTPServer):
                 each.go_on = partial(IOLoop.current().update_handler, each, IOLoop.READ)
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        """Register a connection; if its address or the server has too many, an idle one is closed, or this one."""
         connection = _Connection(stream, peer_address(str(address[0])), self._now())
         while True:
             room, other = self._open.check_room(connection.address)

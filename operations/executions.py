@@ -389,6 +389,7 @@ class ReplayParameters(Parameters):
     """Media type of `body`; absent: that of the stored request."""
 
     def options(self) -> ReplayOptions:
+        """Return the options of the replay; raises ParameterError for options that exclude each other."""
         from_task = bool(self.task) if self.start == "auto" else self.start == "task"
         if from_task is not bool(self.task):
             raise _refused("task", "name a task together with start=task, and only then")

@@ -184,6 +184,7 @@ async def abort_job(client: AsyncClient, parameters: JobId) -> JobView:
 
 
 def job_view(job: Job) -> JobView:
+    """Return a job as operators see it: conditions and options as words and flags, edited data only as given or not."""
     spec, replay = job.spec, job.spec.replay
     return JobView(
         **shown_fields(Job, job),

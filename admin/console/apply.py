@@ -43,6 +43,7 @@ class ApplyPage(ConsolePage):
     """`/apply`: the form, with the file of the flow and of the revision that the URL names, or with an example."""
 
     async def show(self, *_values: str) -> None:
+        """Show the editor with a flow's document (`flow`, `revision`), a named example, or the default one."""
         query = self.query()
         if flow_id := query.pop("flow", [""])[0]:
             detail = await self.run(GET_FLOW, {"flow_id": flow_id}, query)

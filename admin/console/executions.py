@@ -104,6 +104,7 @@ class ExecutionsPage(ConsolePage):
     error_fields: Mapping[str, str] = {"CONDITION_INVALID": "jq", "FILTER_INVALID": "", "PAGE_TOKEN_INVALID": ""}
 
     async def show(self, *_values: str) -> None:
+        """Show a page of the list; a query with empty fields, as a form sends it, is redirected to one without."""
         query = self.query()
         live = read_live(query)
         filters = read_rows(LIST_EXECUTIONS, query, ROWS)
@@ -220,6 +221,7 @@ class Shown(NamedTuple):
 
 
 def read_view(query: Mapping[str, Sequence[str]]) -> Shown:
+    """Return what a page shows by its query; raises InvalidError (`PARAMETER_INVALID`) for anything else."""
     for name, values in query.items():
         if name not in ("view", "task", "body"):
             text = f"there is no parameter {name[:100]!r}: write view, task, body"
@@ -372,6 +374,7 @@ class DiffPage(ConsolePage):
     error_fields: Mapping[str, str] = {"EXECUTION_NOT_FOUND": "with"}
 
     async def show(self, *values: str) -> None:
+        """Show the differences between two executions or, without `with`, suggest executions to compare with."""
         path, query = {"execution_id": values[0]}, self.query()
         other = query.get("with", [""])[0].strip()
         problem = None

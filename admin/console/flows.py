@@ -31,6 +31,7 @@ class FlowsPage(ConsolePage):
     filter_form = FilterForm("flows_form.html", "Flows", table.LIST_FLOWS, {"states": list(FlowCondition)})
 
     async def show(self, *_values: str) -> None:
+        """Show a page of flows; while none has had an event, with a guide to the first webhook."""
         query = self.query()
         live = read_live(query)
         filters = read_rows(table.LIST_FLOWS, query, ROWS)
@@ -90,6 +91,7 @@ class FlowDetailPage(ConsolePage):
     """`/flows/ID`: a flow's numbers, picture, URLs, set-up of senders, secrets, limits and file; or an old revision."""
 
     async def show(self, *values: str) -> None:
+        """Show a flow; of an earlier revision its document and picture alone."""
         path = {"flow_id": values[0]}
         detail = await self.run(table.GET_FLOW, path)
         picture = await self.run(table.GET_FLOW_PICTURE, path)
@@ -115,6 +117,7 @@ class RevisionsPage(ConsolePage):
     error_fields: Mapping[str, str] = {"FLOW_REVISION_NOT_FOUND": ""}
 
     async def show(self, *values: str) -> None:
+        """Show a page of revisions, and the difference between the two that `old` and `new` name."""
         path, query = {"flow_id": values[0]}, self.query()
         pair: dict[str, list[str]] = {name: query.pop(name) for name in ("old", "new") if name in query}
         page = await self.run(table.LIST_REVISIONS, path, query)
@@ -189,6 +192,7 @@ class TestEventPage(ConsolePage):
         execution: str = "",
         sample: str = "",
     ) -> None:
+        """Render the form for a test event; with `result`, also the signed request and the edge's response."""
         sent = result if self.operation is SEND_TEST_EVENT else None
         signed = result if sent is None else sent.request
         response = None if sent is None else sent.response

@@ -171,6 +171,7 @@ class JobDetailPage(ConsolePage):
     """`/jobs/ID`: what a job does, its progress, and the outcomes of its executions."""
 
     async def show(self, *values: str) -> None:
+        """Show a job, and a page of what became of its executions."""
         path = {"job_id": values[0]}
         parameters = LIST_JOB_ITEMS.read_query(path, self.query())
         job = await self.perform(GET_JOB, GET_JOB.read(path, {}))

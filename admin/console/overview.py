@@ -134,6 +134,7 @@ class OverviewPage(ConsolePage):
     error_fields: Mapping[str, str] = {"FLOW_NOT_FOUND": "flow"}
 
     async def show(self, *_values: str) -> None:
+        """Show the numbers of a period; while no event was accepted, with a guide to the first webhook."""
         query = {name: values for name, values in self.query().items() if values != [""]}  # a form sends all fields
         live = read_live(query)
         parameters = table.GET_OVERVIEW.read_query({}, query)

@@ -72,6 +72,11 @@ class ReplayPage(ConsolePage):
         *,
         changed: bool = False,
     ) -> None:
+        """Show the form of a replay with what `fields` chooses, and what that replay would do.
+
+        With `changed`, it says that this is no longer what the operator saw. A choice that can't be previewed is shown
+        with its error.
+        """
         preview = None
         reason = fields.get(REASON, [""])[0]
         fields = {name: values for name, values in fields.items() if name not in _NOT_CHOSEN}
@@ -151,6 +156,7 @@ class ReplayHandler(ReplayPage):
     SUPPORTED_METHODS = ("POST",)
 
     async def submit(self, *values: str) -> None:
+        """Replay the execution if the form is what was previewed; else show it again, with a preview or an error."""
         fields = self.checked_form()
         step = fields.pop(STEP, ["replay"])[0]
         previewed = fields.pop(PREVIEWED, [""])[0]

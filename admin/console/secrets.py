@@ -31,6 +31,7 @@ class SetSecretHandler(SecretsPage):
     error_fields: Mapping[str, str] = {"SECRET_NAME_INVALID": "name", "SECRET_VALUE_INVALID": "value"}
 
     async def submit(self, *_values: str) -> None:
+        """Set a secret from a value of one line or from `lines`, and return to the list."""
         fields = self.checked_form()
         lines = fields.pop("lines", [""])
         try:

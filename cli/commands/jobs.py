@@ -88,6 +88,7 @@ class Verb:
         add_command(app, self.action.value, self.run, parameters, text)
 
     def run(self, *, execution_ids: list[str] | None, **given: Any) -> None:
+        """Perform the action on executions by their IDs, or create a job for those that meet conditions."""
         if bool(execution_ids) is any(given[each.name] not in (None, False) for each in CONDITIONS):
             raise typer.BadParameter("give IDs of executions, or conditions such as --flow ID --status faulted")
         of_jobs = ("rate", *(each.name for each in JOB_OPTIONS))

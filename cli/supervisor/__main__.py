@@ -11,6 +11,7 @@ from cli import interrupts
 
 
 def main() -> int:
+    """Run the cluster that the environment describes, and return the exit code."""
     interrupts.end_at_once()  # until the cluster has handlers of its own
     import asyncio
     import os

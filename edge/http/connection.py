@@ -294,6 +294,7 @@ class Connection(asyncio.Protocol, HTTPConnection):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        """Pass what arrived to the phase that reads it; what none reads now is kept, and reading pauses."""
         phase = self._phase
         if phase is _Phase.END:
             return
@@ -566,6 +567,7 @@ class Connection(asyncio.Protocol, HTTPConnection):
         self.close()
 
     def close(self) -> None:
+        """Close the connection, at once if its sender takes nothing; called again, it does nothing."""
         self.deadline = NEVER
         transport, self._transport = self._transport, None
         if transport is None:

@@ -103,6 +103,7 @@ class Server(HTTPServer):
                 each.go_on = partial(IOLoop.current().update_handler, each, IOLoop.READ)
 
     async def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:  # type: ignore[override]
+        """Begin a connection, after TLS if the port has it; above the limits it is answered with 503, and closed."""
         task = cast("asyncio.Task[None]", asyncio.current_task())
         self._handshakes.add(task)
         trusted = self._authorities_version

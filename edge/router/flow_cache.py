@@ -257,6 +257,7 @@ class FlowCache:
         _put(self._named, flow_id, None, self._size)
 
     async def run(self) -> None:
+        """Follow the router's registry of flows, over a new call whenever one ends; runs until it is cancelled."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             while True:

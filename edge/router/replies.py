@@ -133,6 +133,7 @@ class SyncReplies:
             call.cancel()
 
     async def fetch(self, head: Head, sender: Principal) -> Response:
+        """Return the response to a request for a reply by its URL, which holds the token."""
         if head.method not in ("GET", "HEAD"):
             return _NOT_ALLOWED
         token = head.path[len(PREFIX) :]

@@ -111,6 +111,7 @@ class CompiledAcceptance:
         return value is not None and value is not False
 
     def refusal(self, verdict: Verdict) -> Refused:
+        """Return how a request is refused that is not wanted, and the cause for operators."""
         reason = verdict.reason
         if reason == FILTERED:
             response = self._filtered

@@ -103,6 +103,7 @@ class Delivery:
 
 
 def build_event(delivery: Delivery) -> Event:
+    """Return the event of an authenticated request, without the fields and parameters that hold credentials."""
     endpoint, head = delivery.endpoint, delivery.head
     now_ms = time.time_ns() // 1_000_000
     event_id = ids.mint(endpoint.slot, now_ms=now_ms)

@@ -66,6 +66,7 @@ class BlockingFollowingChannel(grpc.Channel):
             channel.close()
 
     def unary_unary(self, method: Any, *_: Any, **options: Any) -> Any:
+        """Return a function that calls a method at the owner of the log, or at any router if the method allows that."""
         if method.startswith(router_errors.ANY_ROUTER):
             return self._unary_anywhere(method, options)
 

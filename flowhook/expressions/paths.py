@@ -116,6 +116,7 @@ class Parser:
         return InvalidExpression(f'expected a path such as .body.a["x"][0], or a string such as "\\(.body.a)": {where}')
 
     def path_or_literal(self) -> Accessor:
+        """Parse a variable with its path, a path, or a literal; raises InvalidExpression for anything else."""
         if self.at("$"):
             self.position += 1
             name = self.match(NAME)

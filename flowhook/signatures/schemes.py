@@ -66,6 +66,7 @@ class StreamingVerification:
 
 
 def custom_scheme(kind: HmacAuth | PublicKeyAuth) -> Scheme:
+    """Return the scheme that `auth: {hmac: …}` or `auth: {public_key: …}` of a flow describes."""
     timestamp = kind.timestamp
     places = (kind.location, None if timestamp is None else timestamp.location, kind.id_location)
     scheme = Scheme(

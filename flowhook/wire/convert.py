@@ -182,6 +182,7 @@ def reply_to_bytes(reply: Reply) -> bytes:
 
 
 def replay_to_proto(options: ReplayOptions) -> _Request:
+    """Return the request without its execution; raises InvalidError for options that exclude each other."""
     asked = {
         _Request.START_AUTO: options.auto,
         _Request.START_TASK: options.from_task,

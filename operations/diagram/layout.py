@@ -204,6 +204,7 @@ class Choice:
         self.height = self.head.height + BUS + max(column.height for column in columns if column is not None) + GAP / 2
 
     def place(self, x: float, y: float, shapes: list[Shape]) -> None:
+        """Append the shapes of a branching task and of its branches, with its top left corner at `x`, `y`."""
         self.head.place(x, y, shapes)
         trunk, out, below, left = x + AXIS, y + self.head.height, y + self.height, x
         top, bus, join = out + BUS, out + GAP / 2, below - GAP / 4
@@ -317,6 +318,7 @@ class Column:
         return lanes
 
     def place(self, x: float, y: float, shapes: list[Shape]) -> None:
+        """Append the shapes of a column of tasks, and the edges between them, with its top left corner at `x`, `y`."""
         for number, (top, step) in enumerate(zip(self.tops, self.steps, strict=True)):
             step.node.place(x, y + top, shapes)
             bottom, axis = y + top + step.node.height, x + AXIS

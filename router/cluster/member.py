@@ -307,6 +307,7 @@ class Member(ShardMap):
         self._replicated.heartbeats.publish(self.record().encode())
 
     def record(self) -> RouterRecord:
+        """Return what this router tells the others of itself."""
         own, owner, asked = self._ownership, self.owner(), self._asked
         unreachable = self._checks.unreachable()
         if owner is not None:

@@ -171,6 +171,7 @@ class Ownership:
     # --- what happens -----------------------------------------------------------------------------------------------
 
     def heard(self, record: RouterRecord, now: float) -> None:
+        """Take in what another router said of itself, at the time `now` of the monotonic clock, in seconds."""
         # two routers of one name would take each other's words for theirs
         if record.router == self.router or not self._agrees_with_log(record):
             return

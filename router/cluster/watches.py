@@ -88,6 +88,7 @@ class PeerDifferences:
             await asyncio.sleep(PEERS_SECONDS)
 
     def look(self) -> None:
+        """Compare tokens, clocks and reachability with those of the other routers, and renew the warnings."""
         situation = self._situation()
         copies = situation.copies
         own = next((record for record, _ in copies if record.router == self._router), None)
@@ -143,6 +144,7 @@ class LogServerWatch:
                 continue
 
     def look(self, status: LogStatus) -> None:
+        """Renew the warning of servers of the log that are away, and log a server that leaves or returns."""
         lagging = {server.name for server in status.servers if not server.current}
         out = {
             server.name: describe_server_lack(server)

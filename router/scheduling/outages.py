@@ -177,6 +177,7 @@ class Destination:
         del self.history[1:-MAX_NOTES]  # the first one stays
 
     def incident(self, closed_ms: int | None = None) -> Incident:
+        """Return the outage as it is stored and shown; `closed_ms` is the time of its end, or None if it goes on."""
         parking = self.parking
         due = [max(each.asked_ms, each.probe_at_ms) for each in parking if each.state is BreakerState.OPEN]
         is_open = bool(due)

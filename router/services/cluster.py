@@ -83,6 +83,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
 
     @unary_rpc
     async def GetCluster(self, request: pb.GetClusterRequest) -> pb.GetClusterResponse:
+        """Return the processes of the cluster, its backlog, and what is wrong with it."""
         bare = request.without_metrics
         own, core = build_report(self._process_state, b""), self._parts.shard
         if not bare:

@@ -109,6 +109,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
 
     @unary_rpc
     async def DeleteExecution(self, request: pb.DeleteExecutionRequest) -> pb.DeleteExecutionResponse:
+        """Delete an execution, or erase all that is stored of it; the answer has its links to other executions."""
         links = await self._reader.links(request.execution_id)
         if not request.erase:
             if request.cancel and not (await self._runtime.executions.find(request.execution_id)).status.ended:

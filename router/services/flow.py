@@ -95,6 +95,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
 
     @unary_rpc
     async def ApplyFlows(self, request: pb.ApplyFlowsRequest) -> pb.ApplyFlowsResponse:
+        """Check the documents and apply all of them or none; a dry run only says what would change."""
         if not 0 < len(request.documents) <= MAX_DOCUMENTS:
             raise InvalidError(f"a request must have 1 to {MAX_DOCUMENTS} documents", reason="BATCH_INVALID")
         parsed = await self._parsed(list(request.documents))
@@ -257,6 +258,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
 
     @unary_rpc
     async def SignWebhook(self, request: pb.SignWebhookRequest) -> pb.SignWebhookResponse:
+        """Return a request to a flow's URL as its sender would sign it, for tests."""
         flow = await self._registry.get_flow(request.flow_id)
         if flow is None:
             raise no_flow(request.flow_id)

@@ -59,6 +59,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     async def StreamEvents(
         self, request_iterator: AsyncIterator[ingest_service_pb2.StreamEventsRequest], context: Context
     ) -> None:
+        """Store batches of events concurrently, and answer them in their order."""
         room = asyncio.Semaphore(STORED_AT_ONCE)
         storing: asyncio.Queue[asyncio.Task[ingest_service_pb2.StreamEventsResponse] | None] = asyncio.Queue()
 
@@ -110,6 +111,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
 
     @unary_rpc
     async def InvokeFlow(self, request: ingest_service_pb2.InvokeFlowRequest) -> ingest_service_pb2.InvokeFlowResponse:
+        """Store an event and wait for the reply of its execution, at most `max_wait`."""
         wait = convert.seconds(request.max_wait) if request.HasField("max_wait") else DEFAULT_WAIT
         if not 0 < wait <= MAX_WAIT:
             raise InvalidError(

@@ -46,6 +46,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
 
     @unary_rpc
     async def PreviewJob(self, request: pb.PreviewJobRequest) -> pb.PreviewJobResponse:
+        """Return how many executions meet the conditions, and a sample with what a replay of it would be."""
         wanted = read_conditions(request.filter)
         asked = request.HasField("replay")
         options = read_job_options(request.replay)
@@ -63,6 +64,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
 
     @unary_rpc
     async def CreateJob(self, request: pb.CreateJobRequest) -> pb.CreateJobResponse:
+        """Store a job, which then runs by itself; a repeated `request_id` returns the job that exists."""
         spec = read_spec(request.spec)
         check_request_id(request.request_id)
         await self._replays.check_output(read_job_options(request.spec.replay), spec.filter.flow_id)

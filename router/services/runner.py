@@ -287,6 +287,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
 
     @request_stream_rpc
     async def Attach(self, request_iterator: AsyncIterator[codec.Request], context: Context) -> None:
+        """Serve the stream of one runner from its first message until either side ends it."""
         session = RunnerSession()
         link = self._register(session, await _hello(session, request_iterator))
         log.info("runner attached", runner=link.runner_id)
@@ -334,6 +335,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
 
     @unary_rpc
     async def StartExecution(self, request: pb.StartExecutionRequest) -> pb.StartExecutionResponse:
+        """Start an execution of another flow for the task `run: workflow`; the idempotency key makes it exactly one."""
         if len(request.input) > limits.MAX_RESULT_BYTES:
             raise InvalidError(f"`input` must have at most {limits.MAX_RESULT_BYTES} bytes", reason="INPUT_TOO_LARGE")
         try:

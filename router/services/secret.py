@@ -39,6 +39,7 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
 
     @unary_rpc
     async def SetSecret(self, request: pb.SetSecretRequest) -> pb.SetSecretResponse:
+        """Set a secret, sealed by the key in secrets.key."""
         if not NAME.fullmatch(request.name):
             raise InvalidError(
                 "a secret's name must be 1 to 127 letters, digits, '.', '_' or '-', the first a letter or digit",

@@ -50,6 +50,7 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
 
     @unary_rpc
     async def GetShards(self, request: pb.GetShardsRequest) -> pb.GetShardsResponse:
+        """Return the owner of the log, its copies with their positions, its servers and snapshots."""
         del request
         report = await self._map.log_report()
         situation = self._map.situation()

@@ -124,6 +124,7 @@ def read_window(
     *,
     ascending: bool = False,
 ) -> list[ExecutionRecord]:
+    """Return at most `limit` executions that meet the conditions, with `low` <= sequence number < `before`."""
     sql, values = _window(connection, conditions, RECORD, low, before, limit=limit, ascending=ascending)
     found = [record(row) for row in connection.execute(sql, values)]
     if conditions.others is not None:

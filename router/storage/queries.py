@@ -124,6 +124,7 @@ def rate_lines(connection: apsw.Connection, *, now_ms: int) -> dict[bytes, int]:
 
 
 def work(connection: apsw.Connection, blobs: BlobDirectory, seqs: Collection[int]) -> dict[int, stored.Work]:
+    """Return what runners need of these executions, until it has `WORK_BYTES`; expired ones are left out."""
     found: dict[int, stored.Work] = {}
     begun: list[int] = []
     size = 0
@@ -257,6 +258,7 @@ _FRAGMENTS: Final = _PIECES.format(column="content")
 def content(
     connection: apsw.Connection, blobs: BlobDirectory, seq: int, *, with_payload: bool
 ) -> stored.ExecutionContent | None:
+    """Return an execution's payload, journal and results, or None if there is no such execution any more."""
     row = connection.execute(
         "SELECT CASE WHEN ?2 THEN v.payload ELSE x'' END, b.name, o.output, o.reply"
         " FROM execution e LEFT JOIN event v USING (seq)"
@@ -358,6 +360,7 @@ class _Payload(NamedTuple):
 def read_payload(
     connection: apsw.Connection, blobs: BlobDirectory, seq: int, read: Callable[[RandomAccess], T]
 ) -> T | None:
+    """Return what `read` makes of an event's payload, of which it need not read all, or None if it has expired."""
     row = connection.execute(
         "SELECT v.seq, b.name FROM execution e LEFT JOIN event v USING (seq) LEFT JOIN blob b USING (seq)"
         " WHERE e.seq = ?",

@@ -56,6 +56,7 @@ STARTS: Final = LINK_BITS[LinkKind.RUN] | LINK_BITS[LinkKind.EVENT]
 
 
 def record(row: tuple[Any, ...]) -> ExecutionRecord:
+    """Return the execution of a row with the columns of `RECORD`, in their order."""
     seq, event_id, flow_id, revision, status, attempts, receive_time_ms, end_time_ms, error, replay_of, *rest = row
     scope, key, quiet, successor, replay, resolution, retry, packed, root = rest
     shaping = None if packed is None else ShapingKeys.unpack(packed)

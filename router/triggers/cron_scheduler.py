@@ -97,6 +97,7 @@ class CronScheduler(TriggerSink):
         self._changed.set()
 
     async def run(self) -> None:
+        """Start flows when their schedules are due, until cancelled; a start that fails is tried again."""
         for flow_id in self._stored:
             self._agenda.forget(flow_id)
         self._stored.clear()

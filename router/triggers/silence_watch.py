@@ -82,6 +82,7 @@ class SilenceWatch(TriggerSink):
             self._parts.awaited.changed.set()
 
     async def run(self) -> None:
+        """Look for flows whose awaited events are overdue, until cancelled."""
         awaited = self._parts.awaited
         while True:
             awaited.changed.clear()

@@ -55,6 +55,7 @@ class TaskHistory:
         return task
 
     def end(self, started: StartedTask, result: str, tries: int, *, replaying: bool) -> None:
+        """Keep how a task ended: of many tasks the first and the last half of `MAX_TASKS`."""
         number, key, began = started
         if began != WITHOUT_CLOCK:
             self._started.pop(number, None)

@@ -86,6 +86,7 @@ class TaskEvents:
         self._emit(CorrelationEventType.COMPLETED, **data)
 
     def run(self, steps: TaskSteps) -> TaskSteps:
+        """Run a task, and emit the lifecycle event of its end."""
         try:
             output, then = yield from steps
         except GeneratorExit:

@@ -77,6 +77,7 @@ class ActiveExecution:
 
     @classmethod
     def of(cls, assignment: messages.Assignment, event: Event) -> Self:
+        """Return the execution of an assignment, with its journal up to what is stored."""
         stored = assignment.journal_start + len(assignment.journal)
         return cls(
             assignment.lease,

@@ -70,6 +70,7 @@ class RouterConnection:
             await self._received.wait()
 
     async def run(self, executions: ExecutionDriver) -> None:
+        """Attach to the router, again after each lost stream; runs until it is cancelled."""
         pauses = CALL.pauses()
         while True:
             problem = await self._once(executions)

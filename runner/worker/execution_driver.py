@@ -152,6 +152,7 @@ class ExecutionReporter:
     _request_send: SendRequest
 
     def write(self, execution: ActiveExecution, writes: Collection[JournalWrite]) -> None:
+        """Append to an execution's journal; `proceed` says when it is durable."""
         for write in writes:
             reply = None if write.reply is None else convert.reply_to_bytes(write.reply)
             self._session.checkpoint(
@@ -265,6 +266,7 @@ class ExecutionDriver:
             self._request_send()
 
     def start(self, assignment: messages.Assignment) -> None:
+        """Take an assignment: it is queued, or returned to the router if this runner drains."""
         if self._draining:
             self._session.finish(assignment.lease, messages.Released("DRAINING", charged=False))
             self._request_send()
@@ -326,6 +328,7 @@ class ExecutionDriver:
         self._end(execution, messages.Released("DRAINING", charged=False), "released")
 
     async def pump(self) -> None:
+        """Drive executions in turns until cancelled; after `TURN_SECONDS` the event loop does other work."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -605,6 +608,7 @@ def _next_step(machine: ExecutionMachine, turn_input: TurnInput) -> effects.Step
 
 
 def apply_effects(effects_: Collection[Effect], executions: ExecutionDriver) -> None:
+    """Pass what the session decided to the executions."""
     for effect in effects_:
         match effect:
             case messages.AssignmentBatch(assignments=assignments):

@@ -93,6 +93,12 @@ class Manifest:
 
     @classmethod
     def from_json(cls, content: bytes) -> Self:
+        """Return the manifest of a backup.
+
+        Raises:
+            ConflictError: the backup has another format (`BACKUP_FORMAT_UNSUPPORTED`).
+            BackupDamagedError: this is not a manifest.
+        """
         try:
             found = orjson.loads(content)
             if found["format"] != FORMAT:

@@ -87,6 +87,7 @@ def join(parts: list[BatchPart]) -> bytes:
 
 
 def encode(part: BatchPart) -> bytes:
+    """Return the bytes of a part of a batch, as the log stores them."""
     ownership = part.ownership
     return pb.Batch(
         format=FORMAT,

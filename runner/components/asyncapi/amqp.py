@@ -139,6 +139,7 @@ class AmqpSource:
             self._incoming.put_nowait(message)
 
     async def receive(self) -> InboundMessage:
+        """Wait for a message; raises a fault (`communication`) if the connection is lost."""
         self._connection.renew()
         closed = asyncio.ensure_future(self._connection.channel.closed())
         taken = asyncio.ensure_future(self._incoming.get())

@@ -103,6 +103,7 @@ class ServiceSchema:
             raise fault(Kind.CONFIGURATION, f"the descriptors of {shown} are inconsistent") from None
 
     def method(self, service: str, name: str) -> GrpcMethod:
+        """Return a method by the full name of its service; raises a fault (`configuration`) if there is none."""
         try:
             found = self._pool.FindServiceByName(service)
         except KeyError:

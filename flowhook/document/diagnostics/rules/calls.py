@@ -19,6 +19,7 @@ _BESIDE: Final = frozenset(keys_of([CallTask])) - {"with"}  # keys allowed besid
 
 
 def check_call(context: RuleContext, task: Part) -> Iterator[Problem]:
+    """Yield the problems of a `call` task: of its function, its arguments and the function in the catalog."""
     name, arguments, is_given = task.at("call").value, task.at("with"), "with" in task.value
     if is_cataloged(name):
         yield from _check_call_of_catalog(context, task.at("call"), task.at("metadata", "sha256"))

@@ -28,6 +28,7 @@ from flowhook.expressions.syntax import InvalidExpression, is_expression, strip_
 
 
 def check_awaited(context: RuleContext, strategy: Part) -> Iterator[Problem]:
+    """Yield the problems of what a `listen` task waits for: its filters, expectations and `until`."""
     yield from strategy.null_keys()
     filters, until, most = _filters(strategy), strategy.at("until"), limits.MAX_EVENT_FILTERS
     for each in filters:

@@ -413,6 +413,7 @@ def check_duration(context: RuleContext, duration: Part, variables: frozenset[st
 def check_timeout(
     context: RuleContext, timeout: Part, variables: frozenset[str], *, may_be_named: bool = True
 ) -> Iterator[Problem]:
+    """Yield the problems of a timeout: a duration below `after` or, if it `may_be_named`, the name of a timeout."""
     written = timeout.value
     if isinstance(written, dict):
         if "after" not in written and written.keys() & UNITS:

@@ -29,6 +29,10 @@ CAUSE = "`.body` is null with `parse: raw`: the body is an attachment, which onl
 
 
 def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iterator[Problem]:
+    """Yield the problems of a flow file that its shape does not show.
+
+    `functions`: the names that `call` may have beside the standard ones, or None if they are not known here.
+    """
     context, document = RuleContext(data, functions), Part(data, ())
     use, schedule = document.at("use"), document.at("schedule")
     for keys, cause in unsupported.KEYS.items():

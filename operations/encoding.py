@@ -43,7 +43,7 @@ HIDDEN: Final[Mapping[type, frozenset[str]]] = {
     ProcessInfo: frozenset({"clock_skew", "last_seen", "metrics", "url", "warnings"}),
     RejectedRequest: frozenset({"headers", "body"}),
     ReplayOrigin: frozenset({"from_failed_task", "attachment_owner"}),
-    Retry: frozenset({"keys"}),
+    Retry: frozenset({"keys", "follows"}),
     WorkflowError: frozenset({"raising", "destination"}),
 }
 """Fields that are not written: what only the router and runners need, and what lists leave out.

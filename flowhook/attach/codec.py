@@ -61,6 +61,7 @@ def fill_parked(message: pb.Parked, parked: m.Parked) -> None:
     if parked.retry is not None:
         message.retry.CopyFrom(to_proto(parked.retry, failure_pb2.Retry))
         message.retry_keys.extend(parked.retry.keys)
+        message.retry_follows = parked.retry.follows
     if parked.destinations:
         message.destinations.extend(parked.destinations)
 
@@ -73,7 +74,8 @@ def decode_parked(message: pb.Parked) -> m.Parked | m.Faulted:
     wake_at_ms = convert.milliseconds(message.wake_time) if message.HasField("wake_time") else None
     retry = None
     if message.HasField("retry"):
-        retry = from_proto(message.retry, Retry)._replace(keys=tuple(message.retry_keys))
+        retry = from_proto(message.retry, Retry)
+        retry = retry._replace(keys=tuple(message.retry_keys), follows=message.retry_follows)
     destinations = tuple(message.destinations) if message.destinations else ()
     return m.Parked(wake_at_ms, decode_subscriptions(message.subscriptions), retry, destinations)
 

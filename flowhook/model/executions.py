@@ -119,6 +119,9 @@ class Retry(NamedTuple):
     others: int = 0  # number of other calls and `try` tasks of the execution that wait for a later try
     # keys of the journal entries that end these waits, the next one first; only between runner and router
     keys: tuple[str, ...] = ()
+    # whether the next try is made as soon as another call of the flow succeeds at `error.destination`: once a call, and
+    # not if the destination asked for a pause; only between runner and router
+    follows: bool = False
 
     @property
     def next_at(self) -> datetime:

@@ -53,8 +53,8 @@ _UNKNOWN: Final[Mapping[type[Enum], Enum]] = {
 }
 """The safest member for a value that is unspecified, or of a newer version."""
 
-_NOT_SENT: Final[Mapping[type, frozenset[str]]] = {Retry: frozenset({"keys"})}
-"""Fields that messages lack: the keys of a retry are for the router only, in a message of the Attach stream."""
+_NOT_SENT: Final[Mapping[type, frozenset[str]]] = {Retry: frozenset({"keys", "follows"})}
+"""Fields that messages lack: those of a retry are for the router only, in a message of the Attach stream."""
 
 _REPORTED: Final = frozenset({"flowhook.v1.Process.stopping", "flowhook.v1.Rejection.original"})
 """Fields that types lack: processes send them with their reports, and routers return none."""

@@ -207,7 +207,8 @@ class JournalWriter:
             if parked.destinations:
                 self._outages.parked(seq, queue.flow_id, parked.destinations)
             elif parked.retry is not None and (origin := parked.retry.error.destination):
-                self._parts.outages.retry_later(seq, queue.flow_id, origin, parked.retry.keys[0])
+                retry = parked.retry
+                self._parts.outages.retry_later(seq, queue.flow_id, origin, retry.keys[0], follows=retry.follows)
         if batch.parks:
             self._wake_timer.arm()
 

@@ -100,7 +100,9 @@ class ShardRuntime:
                 if row.destinations:
                     self._at_destinations.append(row)
                 elif row.retry_destination:
-                    self.parts.outages.retry_later(row.seq, row.flow_id, row.retry_destination, row.retry_key)
+                    self.parts.outages.retry_later(
+                        row.seq, row.flow_id, row.retry_destination, row.retry_key, follows=bool(row.retry_follows)
+                    )
             after = rows[-1].seq
         if self.parts.shard.unfinished:
             log.info("backlog recovered", executions=self.parts.shard.unfinished)
@@ -116,6 +118,7 @@ class ShardRuntime:
         for row in self._at_destinations:
             self.parts.outages.recover(row.seq, row.flow_id, row.destinations, self.parts.now_ms())
         self._at_destinations.clear()
+        self.parts.outages.watch_retries(self.parts.now_ms())
         exhausted, self._exhausted = self._exhausted, []
         if exhausted:
             await self._transitions.apply(TransitionBatch(losses=exhausted))

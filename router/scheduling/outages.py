@@ -20,6 +20,10 @@ for that try. They follow the others when their destination is up, for the first
 try may be hours away. They do so once an incident, so that a destination that goes up and down does not use up their
 tries.
 
+Where no breaker opened, because few calls failed, a success at the destination lets two of the flow's executions follow
+that wait for another try there. Each of their calls follows once in this way, so that one that fails always, for a
+reason of its own, keeps its tries for the hours that its policy means. A failure stops it until the next success.
+
 Nobody opens a breaker for others: only calls of a flow count for it, failures and successes alike. What flows share is
 the destination's *incident* and its pace: one probe at a time is made there, whichever flow it is of, and the next one
 not before the shortest `probe_ms` of those flows. Namespaces take turns with it, and in a namespace its flows, so that
@@ -53,7 +57,9 @@ MAX_PROBE_INTERVAL_MS: Final = 60_000  # unless a flow's first one is longer
 PROBE_PATIENCE_MS: Final = 120_000  # a probe of which nothing is heard for so long is forgotten
 DRAIN_MS: Final = 10_000
 FIRST_RELEASED: Final = 10
-COUNTED_MS: Final = 60_000  # time after its last failure for which a breaker that did not open is kept
+FOLLOWERS: Final = 2  # executions that follow one success, where no breaker opened: so it takes on what it can
+# time after its last failure for which a breaker that did not open is kept, unless executions wait for a success
+COUNTED_MS: Final = 60_000
 CALM_MS: Final = 30_000
 # time after which an open breaker for which nobody waits is forgotten: nobody calls the destination any more, so that
 # whether it is up can't be found out
@@ -103,6 +109,7 @@ class Breaker:
     interval_ms: int = 0  # time from the last probe by this flow to the next one
     probe_at_ms: int = 0
     released: int = 0  # number of executions released since it drains
+    credit: int = 0  # number of those that may follow although it did not open
     probed: int = 0  # number of the destination's last probe by this flow
     waiting: dict[int, None] = field(default_factory=dict)  # executions, in the order in which they parked
     failing: list[dict[int, None]] = field(default_factory=list)  # those whose calls fail, as an operator let them
@@ -144,6 +151,7 @@ class RetryLine:
 
     id: tuple[str, str]
     keys: dict[int, str] = field(default_factory=dict)  # by execution: the key of the journal entry that ends its wait
+    following: dict[int, None] = field(default_factory=dict)  # those that follow a success, without an incident
 
 
 class Probe(NamedTuple):
@@ -238,6 +246,7 @@ class Outages:
     _retries: dict[int, RetryLine] = attrs.field(init=False, factory=dict)  # of executions that wait for another try
     # those that follow no breaker yet
     _retry_lines: dict[tuple[str, str], RetryLine] = attrs.field(init=False, factory=dict)
+    _following: dict[Breaker, None] = attrs.field(init=False, factory=dict)  # those with credit
     _tidied_ms: int = attrs.field(init=False, default=0)
     permits: dict[int, Wake] = attrs.field(init=False, factory=dict)  # of executions woken and not assigned yet
     announcements: dict[tuple[str, str], DestinationState] = attrs.field(init=False, factory=dict)
@@ -275,6 +284,9 @@ class Outages:
                 breaker.retries = self._retry_lines.pop(id_, None) or RetryLine(id_)
             self._note(destination, f"up for {breaker.flow_id}; {breaker.followers} executions follow", now_ms)
             self._try_at_once(destination, now_ms)  # it is up for this flow
+        elif breaker.state is BreakerState.COUNTING and self._followers(breaker):
+            breaker.credit += FOLLOWERS * report.successes
+            self._following[breaker] = None
 
     def _try_at_once(self, destination: Destination, now_ms: int) -> None:
         destination.probe_at_ms = now_ms
@@ -288,6 +300,7 @@ class Outages:
         breaker.failures += report.failures
         breaker.count(report.failures, fail=True)
         breaker.failed_ms = now_ms
+        self._stop_following(breaker)
         destination = breaker.destination
         breaker.asked_ms = max(breaker.asked_ms, now_ms + min(report.retry_after_ms, MAX_RETRY_AFTER_MS))
         if breaker.state is BreakerState.OPEN:
@@ -358,6 +371,7 @@ class Outages:
         return breaker
 
     def _forget(self, breaker: Breaker) -> None:
+        self._stop_following(breaker)
         destination = breaker.destination
         del destination.breakers[breaker.flow_id]
         self._breakers -= 1
@@ -398,18 +412,39 @@ class Outages:
             self._open(breaker, now_ms)
             breaker.probe_at_ms = breaker.destination.probe_at_ms = now_ms
 
-    def retry_later(self, seq: int, flow_id: str, origin: str, key: str) -> None:
-        """Add an execution that waits for another try of its call; `key` is that of `Wake.retry_key`."""
+    def retry_later(self, seq: int, flow_id: str, origin: str, key: str, *, follows: bool) -> None:
+        """Add an execution that waits for another try of its call; `key` is that of `Wake.retry_key`.
+
+        `follows`: a success is enough, without an incident.
+        """
         id_ = flow_id, origin
         line = self._retry_lines.setdefault(id_, RetryLine(id_))
         line.keys[seq] = key
+        if follows:
+            line.following[seq] = None
         self._retries[seq] = line
+
+    def watch_retries(self, now_ms: int) -> None:
+        """Watch, as far as there is room, for successes that executions follow which were found waiting at a start."""
+        for (flow_id, origin), line in self._retry_lines.items():
+            if line.following:
+                self._breaker(flow_id, origin, now_ms)
+
+    def _followers(self, breaker: Breaker) -> dict[int, None]:
+        """Return the executions that follow a success, although it did not open."""
+        line = self._retry_lines.get((breaker.flow_id, breaker.destination.origin))
+        return {} if line is None else line.following
+
+    def _stop_following(self, breaker: Breaker) -> None:
+        breaker.credit = 0
+        self._following.pop(breaker, None)
 
     def leave(self, seq: int) -> None:
         """Forget an execution that does not wait any more: something else woke it, or it has ended."""
         line = self._retries.pop(seq, None)
         if line is not None:
             del line.keys[seq]
+            line.following.pop(seq, None)
             if not line.keys and self._retry_lines.get(line.id) is line:
                 del self._retry_lines[line.id]
         parked = self._parked.pop(seq, None)
@@ -448,6 +483,9 @@ class Outages:
         draining.sort(key=lambda each: each.followers)
         for breaker, share in _shares(draining, found, limit):
             found += self._drain(breaker, now_ms, share)
+        following = sorted(self._following, key=lambda each: each.credit)
+        for breaker, share in _shares(following, found, limit):
+            found += self._follow(breaker, share)
         probes = (self._probe(each, now_ms) for each in opened)
         found += islice((each for each in probes if each is not None), limit)
         return found
@@ -459,6 +497,15 @@ class Outages:
             yield Wake(seq, breaker.destination.origin, cause)
         if not breaker.failing[0]:
             del breaker.failing[0]
+
+    def _follow(self, breaker: Breaker, limit: int) -> Iterator[Wake]:
+        followers = self._followers(breaker)
+        for seq in list(islice(followers, min(breaker.credit, limit))):
+            yield Wake(seq, breaker.destination.origin, retry_key=self._retries[seq].keys[seq])
+            self.leave(seq)
+            breaker.credit -= 1
+        if not followers or not breaker.credit:
+            self._stop_following(breaker)
 
     def _drain(self, breaker: Breaker, now_ms: int, limit: int) -> Iterator[Wake]:
         elapsed = max(0, now_ms - breaker.changed_ms)
@@ -521,7 +568,7 @@ class Outages:
         if breaker.failing:
             unused = False
         elif breaker.state is BreakerState.COUNTING:
-            unused = now_ms - breaker.failed_ms > COUNTED_MS
+            unused = now_ms - breaker.failed_ms > COUNTED_MS and not self._followers(breaker)
         else:
             unused = not breaker.waiting and now_ms - max(breaker.changed_ms, breaker.failed_ms) > UNUSED_MS
         if unused:
@@ -592,7 +639,7 @@ class Outages:
     @property
     def tick_ms(self) -> int | None:
         """Return how soon `wake` should be called again, in ms; None: when something has changed."""
-        if self._at_once or any(each.opened_ms for each in self._destinations.values()):
+        if self._at_once or self._following or any(each.opened_ms for each in self._destinations.values()):
             return TICK_MS
         return IDLE_TICK_MS if self._destinations else None
 

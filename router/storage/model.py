@@ -293,6 +293,7 @@ class UnfinishedExecution(NamedTuple):
     replay_root: str = ""  # of a replay: the execution that the first of chained replays replayed
     retry_destination: str = ""  # where the call failed that is tried again next, if it waits for that
     retry_key: str = ""  # key of the journal entry that ends this wait
+    retry_follows: int = 0  # 1: it has its next try as soon as another call of its flow succeeds there
     status: Status = Status.PENDING
     retries: bool = False  # whether it waits for another try of what failed
     subscriptions: tuple[Subscription, ...] = ()  # events and ends it is waiting for, if it is waiting

@@ -86,7 +86,8 @@ def unfinished(
         " e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts, e.term, CASE e.status WHEN ?1 THEN e.wake_time_ms"
         " END, coalesce(e.order_key, ''), e.receive_time_ms, coalesce(e.replay_root, ''),"
         " coalesce(json_extract(CAST(w.retry AS TEXT), '$[0].destination'), ''),"
-        " coalesce(json_extract(CAST(w.retry AS TEXT), '$[4][0]'), '')"
+        " coalesce(json_extract(CAST(w.retry AS TEXT), '$[4][0]'), ''),"
+        " coalesce(json_extract(CAST(w.retry AS TEXT), '$[5]'), 0)"
         " FROM execution e JOIN flow_key k ON k.key = e.flow"
         " LEFT JOIN subscription w ON e.status = ?1 AND w.seq = e.seq"
         " WHERE e.end_time_ms = ?2 AND e.seq > ?3 ORDER BY e.seq LIMIT ?4",

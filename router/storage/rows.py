@@ -117,8 +117,8 @@ def dump_retry(retry: Retry) -> bytes:
 
 
 def load_retry(stored: bytes) -> Retry:
-    error, tries, next_time_ms, others, keys = orjson.loads(stored)
-    return Retry(WorkflowError.from_dict(error), tries, next_time_ms, others, tuple(keys))
+    error, tries, next_time_ms, others, keys, *rest = orjson.loads(stored)  # earlier versions stored no more
+    return Retry(WorkflowError.from_dict(error), tries, next_time_ms, others, tuple(keys), *rest)
 
 
 def dump_assignment(runner: str, assign_time_ms: int) -> str:

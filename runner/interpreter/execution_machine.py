@@ -188,7 +188,7 @@ class ExecutionMachine:
     def next_retry(self) -> Retry | None:
         """What failed and is tried again at a deadline, the next one, without secrets; None: nothing waits for that."""
         waits = [
-            (each.until_ms, request.key, request.error, request.tries)
+            (each.until_ms, request.key, request.error, request.tries, request.follows)
             for each in self._fibers.pending.values()
             if isinstance(request := each.request, Sleep) and request.error is not None and each.until_ms is not None
         ]
@@ -201,10 +201,10 @@ class ExecutionMachine:
             if size > MAX_RETRY_KEYS_BYTES:
                 break
             keys.append(key)
-        until, _, error, tries = waits[0]
+        until, _, error, tries, follows = waits[0]
         redactor = self._workflow.redactor
         shown = error if redactor is None else redactor.redact_error(error)
-        return Retry(shown, tries, until, len(waits) - 1, tuple(keys)) if keys else None
+        return Retry(shown, tries, until, len(waits) - 1, tuple(keys), follows) if keys else None
 
     def take_history(self) -> bytes:
         """Remove and return the task history since the last entry, for the end of the attempt; see `history`."""
@@ -282,6 +282,8 @@ class ExecutionMachine:
             case Listen(key=key):
                 self._fibers.answer(pending, ReceivedEvent(event_of(entry), callback=entry.key != f"{key}:event"))
             case _ if holds_time(entry, "over"):  # may be the only entry of a timeout that a replay restarted
+                if isinstance(pending.request, Sleep):
+                    pending.request.ended_early = ends_early(entry)
                 self._expire(pending, time_of(entry, "over"))
             case _:
                 pending.set_deadline(time_of(entry, "until"))

@@ -175,9 +175,10 @@ def holds_time(entry: JournalEntry, what: str) -> bool:
 
 
 def ends_early(entry: JournalEntry) -> bool:
-    """Whether an operator ended the wait that an entry is about. Then the wait may be over for another reason by now.
+    """Whether the router ended the wait that an entry is about. Then it may be over for another reason by now.
 
-    Several waits are ended at once: a race that the first one decides may cancel the others.
+    It does so for an operator, or because the destination is up. Several waits are ended at once: a race that the first
+    one decides may cancel the others.
     """
     return holds_time(entry, "over") and (entry.output or b"").endswith(EARLY)
 

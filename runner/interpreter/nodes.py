@@ -67,9 +67,13 @@ class CompiledRetryPolicy:
     duration: Duration | None = None  # time after the first failure within which a retry may start
 
 
-# Outages last for hours. Source: Standard Webhooks, "Deliverability and reliability": its example of a schedule up to
-# the first 10 hours, its exponential growth, and jitter
-_WEBHOOK_SECONDS: Final = (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 10 * 3600)
+# Most outages last for seconds, others for hours. Source of the delays from half an hour on, and of the jitter:
+# Standard Webhooks, "Deliverability and reliability"
+_WEBHOOK_SECONDS: Final = (
+    *(1, 5, 15, 30),
+    *(60 * minutes for minutes in (1, 2, 5, 15, 30)),
+    *(3600 * hours for hours in (2, 5, 10, 10)),
+)
 
 RETRY_PRESETS: Final[Mapping[str, CompiledRetryPolicy]] = {
     "webhook": CompiledRetryPolicy(

@@ -22,7 +22,7 @@ class Now:
     key: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sleep:
     """Wait for a duration; answered with its end in Unix ms, fixed and journaled at once so that no crash delays it."""
 
@@ -32,6 +32,8 @@ class Sleep:
     # why what failed is tried again after the wait; None: the wait is not for a retry
     error: WorkflowError | None = None
     tries: int = 0  # how often that was tried so far
+    follows: bool = False  # see `flowhook.model.Retry`
+    ended_early: bool = False  # set at the end: whether that came before its time
 
 
 class Directed(NamedTuple):

@@ -6,6 +6,7 @@ Source: dsl-reference.md, "Retry"; schema/workflow.yaml, `retryPolicy`.
 from __future__ import annotations
 
 from collections.abc import Generator
+from http import HTTPStatus
 from typing import Any, Final
 
 import attrs
@@ -34,11 +35,12 @@ class RetryAttempts:
     _policy: CompiledRetryPolicy
     _retries: int = 0
     _failed_at_ms: int | None = None  # time of the first failure
+    _followed: bool = False  # whether a try was made before its time
     limit: WithTimeout | None = attrs.field(init=False, default=None)  # timeout of the current attempt
 
     def saved(self) -> dict[str, Any]:
         """Return the arguments that continue from here, as JSON."""
-        return {"retries": self._retries, "failed_at_ms": self._failed_at_ms}
+        return {"retries": self._retries, "failed_at_ms": self._failed_at_ms, "followed": self._followed}
 
     @property
     def has_retries_left(self) -> bool:
@@ -69,7 +71,11 @@ class RetryAttempts:
                 return False
             at_least = min(at_least, left)
         self._retries += 1
-        yield Sleep(f"{key}:retry", max(delay, at_least), spread, error, self._retries)
+        asks_for_pause = at_least or error.status == HTTPStatus.TOO_MANY_REQUESTS
+        follows = not (self._followed or asks_for_pause)
+        wait = Sleep(f"{key}:retry", max(delay, at_least), spread, error, self._retries, follows)
+        yield wait
+        self._followed = self._followed or wait.ended_early
         scope.tries = self._retries + 1
         if scope.events is not None:
             scope.events.retried(self._retries)

@@ -93,7 +93,7 @@ def _options() -> st.SearchStrategy[ReplayOptions]:
 
 
 def _retries() -> st.SearchStrategy[Retry]:
-    return _built(Retry, without=frozenset({"keys"}))
+    return _built(Retry, without=frozenset({"keys", "follows"}))
 
 
 BY_HAND: Final = {Event: _events, ReplayOptions: _options, Retry: _retries}

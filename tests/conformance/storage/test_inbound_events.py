@@ -294,7 +294,7 @@ async def test_a_former_owner_delivers_nothing(cluster, new_event):
 async def test_what_is_tried_again_is_stored_while_the_execution_waits_for_it(cluster, new_event):
     [seq] = await cluster.append(new_event())
     error = replace(ERROR, destination="https://api.example", detail="\u00e9 \x00")
-    retry = Retry(error, 2, 9_000, 1, ("/do/0/a#0:retry", "/do/1/b#0:retry"))
+    retry = Retry(error, 2, 9_000, 1, ("/do/0/a#0:retry", "/do/1/b#0:retry"), follows=True)
 
     async def stored():
         return (await cluster.state.records([seq]))[seq].retry
@@ -306,11 +306,12 @@ async def test_what_is_tried_again_is_stored_while_the_execution_waits_for_it(cl
     [unfinished] = await cluster.state.unfinished()
     assert unfinished.subscriptions == SUBSCRIPTIONS
     assert (unfinished.retry_destination, unfinished.retry_key) == ("https://api.example", retry.keys[0])
+    assert unfinished.retry_follows
     assert (await stored()).error.destination == "https://api.example"
     await cluster.state.write([Started(seq, 1)])
     assert await stored() is None
     [unfinished] = await cluster.state.unfinished()
-    assert (unfinished.retry_destination, unfinished.retry_key) == ("", "")
+    assert (unfinished.retry_destination, unfinished.retry_key, unfinished.retry_follows) == ("", "", 0)
     await cluster.state.write([Parked(seq, 9_000, 1, retry=retry)])
     assert await stored() == retry
     await cluster.state.write([Parked(seq, 9_000, 1, SUBSCRIPTIONS)])

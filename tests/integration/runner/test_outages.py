@@ -29,6 +29,7 @@ class Target:
 
     def __init__(self):
         self.answers = True
+        self.failing = set()  # numbers that are refused, whatever `answers` says
         self.status = 503
         self.headers = {}
         self.refused = []
@@ -39,7 +40,7 @@ class Target:
     async def handle(self, request):
         number = (await request.json())["n"]
         self.changed.set()
-        if self.answers:
+        if self.answers and number not in self.failing:
             self.received.append(number)
             return web.json_response({})
         self.refused.append(number)
@@ -132,9 +133,9 @@ async def test_what_waits_still_waits_after_a_restart_and_then_goes_on(tmp_path,
 PATIENT = "retry: {delay: PT1H, limit: {attempt: {count: 3}}}"
 
 
-def patient(port, more=""):
+def patient(port, name="caller", more=""):
     retry = b"retry: {delay: PT0.1S, limit: {attempt: {count: 3}}}"
-    return document(port, more=more).replace(retry, PATIENT.encode())
+    return document(port, name=name, more=more).replace(retry, PATIENT.encode())
 
 
 async def test_those_whose_next_try_is_far_away_go_on_when_it_is_back_also_after_a_restart(tmp_path, target):
@@ -153,6 +154,51 @@ async def test_those_whose_next_try_is_far_away_go_on_when_it_is_back_also_after
             await until(lambda: are_completed(client, 8))
     for key in range(4):
         assert [number for number in target.received if number % 4 == key] == [key, key + 4]
+
+
+async def test_a_success_at_a_destination_ends_the_wait_for_the_next_try_there_also_after_a_restart(tmp_path, target):
+    """One failure is no outage yet; the next try would be an hour away."""
+    target.answers = False
+    async with serving(target) as port:
+        for number in range(2):
+            async with cluster(tmp_path) as client:
+                if not number:
+                    await client.flows.apply([patient(port), patient(port, name="other")])
+                await client.ingest("caller", {"n": number})
+                await until(lambda number=number: have_tried(client, [1] * (number + 1)))
+        async with cluster(tmp_path) as client:
+            assert [each async for each in client.incidents.list()] == []
+            target.answers = True
+            other = await client.ingest("other", {"n": 2})
+            await until(lambda: has_completed(client, other))
+            assert await have_tried(client, [1, 1])  # it says nothing of the calls of this flow
+            await client.ingest("caller", {"n": 3})
+            await until(lambda: are_completed(client, 4))
+    assert target.received[:2] == [2, 3]
+    assert sorted(target.received) == [0, 1, 2, 3]
+
+
+async def test_a_call_that_fails_always_keeps_its_tries_when_others_succeed(tmp_path, target):
+    """It follows a success once; then its policy says when it is tried."""
+    async with serving(target) as port, cluster(tmp_path) as client:
+        target.failing = {0, 1}
+        await client.flows.apply([patient(port)])
+        for fails, tries in ((0, [1]), (1, [1, 2])):
+            await client.ingest("caller", {"n": fails})
+            await until(lambda tries=tries: have_tried(client, tries))
+            await client.ingest("caller", {"n": 2})
+            await until(lambda tries=tries: have_tried(client, [2] * len(tries)))
+    assert target.refused == [0, 0, 1, 1]
+
+
+async def have_tried(client, tries):
+    """Whether as many executions wait for another try, after so many each."""
+    found = [each.retry async for each in client.executions.list()]
+    return sorted(each.tries for each in found if each is not None) == tries
+
+
+async def has_completed(client, execution_id):
+    return (await client.executions.get(execution_id)).execution.status is Status.COMPLETED
 
 
 async def are_retrying(client, number, waiting):

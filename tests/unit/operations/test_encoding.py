@@ -86,7 +86,7 @@ def test_times_in_milliseconds_have_the_names_of_the_properties_that_return_them
 
 def test_what_only_runners_and_the_router_need_is_not_written():
     error = WorkflowError("about:blank", 500, "No", raising=RaiseOrigin("/do/0", ""))
-    retry = orjson.loads(to_json(Retry(error, 1, 0, keys=("/do/0#0",))))
+    retry = orjson.loads(to_json(Retry(error, 1, 0, keys=("/do/0#0",), follows=True)))
     assert retry.keys() == {"error", "tries", "next_at", "others"}
     assert retry["error"].keys() == {"type", "status", "title", "instance", "detail", "response"}
 

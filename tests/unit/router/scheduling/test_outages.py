@@ -48,9 +48,9 @@ class Shard:
         for seq in seqs:
             self.outages.park(seq, flow, origins, self.now)
 
-    def retry(self, *seqs, flow="a", origin=ORIGIN):
+    def retry(self, *seqs, flow="a", origin=ORIGIN, follows=False):
         for seq in seqs:
-            self.outages.retry_later(seq, flow, origin, f"k{seq}")
+            self.outages.retry_later(seq, flow, origin, f"k{seq}", follows=follows)
 
     def wake(self, after=0, limit=1000):
         self.now += after
@@ -365,6 +365,61 @@ def test_a_destination_that_goes_up_and_down_uses_up_no_tries(shard):
     assert shard.wake() == [1]
 
 
+def test_a_success_lets_those_follow_that_wait_for_another_try_where_nothing_opened(shard):
+    shard.fail()
+    shard.retry(*range(1, 20), follows=True)
+    shard.retry(20)  # it has followed once
+    shard.retry(21, flow="b", follows=True)
+    assert shard.wake() == []
+    shard.outages.leave(1)  # its time has come
+    shard.succeed()
+    assert shard.wake() == [2, 3]
+    assert shard.woken[0] == o.Wake(2, ORIGIN, retry_key="k2")
+    assert shard.wake(60_000) == []
+    shard.succeed(times=2)
+    assert shard.wake() == [4, 5, 6, 7]
+    shard.succeed(times=100)
+    assert shard.wake(limit=3) == [8, 9, 10]
+    assert shard.wake(limit=3) == [11, 12, 13]
+    shard.fail()  # the others wait for the next success
+    assert shard.wake() == []
+    assert shard.outages.tick_ms == o.IDLE_TICK_MS
+    shard.succeed(times=100)
+    assert shard.outages.tick_ms == o.TICK_MS
+    assert shard.wake() == [*range(14, 20)]
+    assert shard.outages.incidents() == []
+    assert shard.outages.tick_ms == o.IDLE_TICK_MS
+
+
+def test_the_flows_that_follow_share_what_is_woken_at_once(shard):
+    for flow, first in (("a", 0), ("b", 100)):
+        shard.fail(flow)
+        shard.retry(*range(first, first + 50), flow=flow, follows=True)
+        shard.succeed(flow, times=100)
+    assert shard.wake(limit=20) == [*range(10), *range(100, 110)]
+
+
+def test_runners_report_successes_for_as_long_as_executions_wait_for_one(shard):
+    shard.fail()
+    shard.retry(1, follows=True)
+    shard.wake(o.COUNTED_MS + o.TIDY_MS)
+    assert shard.known["a", ORIGIN] is DestinationState.WATCHED
+    shard.succeed()
+    assert shard.wake() == [1]
+    shard.wake(o.TIDY_MS)
+    assert shard.known["a", ORIGIN] is DestinationState.UNKNOWN
+
+
+def test_those_that_were_found_waiting_for_another_try_at_a_start_follow_a_success(shard):
+    shard.retry(1, follows=True)
+    shard.retry(2, origin="https://other.example")
+    shard.outages.watch_retries(shard.now)
+    shard.told()
+    assert shard.known == {("a", ORIGIN): DestinationState.WATCHED}
+    shard.succeed()
+    assert shard.wake() == [1]
+
+
 def test_what_is_kept_of_those_that_wait_for_another_try_goes_with_them(shard):
     for seq in range(1000):
         shard.retry(seq, origin=f"https://{seq}.example")
@@ -648,11 +703,11 @@ class Machine(RuleBasedStateMachine):
             self.waiting[self.next] = flow
             self.shard.park(self.next, flow=flow, origins=destinations)
 
-    @rule(flow=flows, origin=origins)
-    def retry(self, flow, origin):
+    @rule(flow=flows, origin=origins, follows=st.booleans())
+    def retry(self, flow, origin, follows):
         self.next += 1
         self.retrying[self.next] = flow
-        self.shard.retry(self.next, flow=flow, origin=origin)
+        self.shard.retry(self.next, flow=flow, origin=origin, follows=follows)
 
     @rule(index=st.integers(0, 20))
     def wake_by_time(self, index):

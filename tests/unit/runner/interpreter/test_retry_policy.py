@@ -10,8 +10,12 @@ from support.cases import cases
 
 from flowhook.attach.limits import MAX_RETRY_AFTER_MS
 from flowhook.document.quantities import MAX_SECONDS
+from flowhook.model import JournalEntry
 from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
+from runner.interpreter.execution_context import ExecutionContext
+from runner.interpreter.execution_machine import ExecutionMachine
+from runner.interpreter.program import compile_program
 from runner.interpreter.retry_policy import is_transient
 
 NOW = 1_700_000_001_000
@@ -123,13 +127,41 @@ def test_the_preset_quick_tries_again_after_times_by_chance_that_may_double(begi
 def test_a_call_without_a_policy_outlives_an_outage_of_a_day(begin, written, chance):
     begun = begin([{"t": {"call": "f", **written}}], chance=chance)
     failed = EffectResult(None, error(Kind.COMMUNICATION, "busy", status=503))
-    for seconds in (5, 300, 1_800, 7_200, 18_000, 36_000, 36_000):
+    for seconds in (1, 5, 15, 30, 60, 120, 300, 900, 1_800, 7_200, 18_000, 36_000, 36_000):
         turn = begun.after(effect=begun.effects[-1], result=failed)
         wait = 1000 * seconds + int(200 * seconds * chance)
         assert turn.wake_at_ms == begun.now + wait
         begun.after(seconds=wait / 1000)
-    assert len(begun.effects) == 8
+    assert len(begun.effects) == 14
     assert begun.after(effect=begun.effects[-1], result=failed).ending is not None
+
+
+@pytest.mark.parametrize("task", [in_call, in_try])
+@pytest.mark.parametrize(
+    ("status", "requested", "follows"), [(503, 0, True), (500, 0, True), (503, 1_000, False), (429, 0, False)]
+)
+def test_a_call_follows_a_success_unless_the_destination_asked_for_a_pause(begin, task, status, requested, follows):
+    begun = begin([{"t": task({"delay": {"hours": 1}})}])
+    failed = EffectResult(None, error(Kind.COMMUNICATION, "busy", status=status), retry_after_ms=requested)
+    begun.after(effect=begun.effects[0], result=failed)
+    assert begun.run.next_retry.follows is follows
+
+
+@pytest.mark.parametrize("task", [in_call, in_try])
+def test_a_call_follows_a_success_once(execute, evaluator, task):
+    do = [{"t": task({"delay": {"hours": 1}, "limit": {"attempt": {"count": 3}}})}]
+    failed = EffectResult(None, error(Kind.COMMUNICATION, "down", status=503))
+    world = execute.World({"f": failed})
+    waiting = execute(do, world=world, stop_after=2)
+    early = JournalEntry(waiting.journal[-1].key, b'{"over":1700000002000,"early":true}')
+    again = execute(do, world=world, journal=(*waiting.journal, early), stop_after=5)
+    assert len(world.performed) == 2
+    definition = {"document": {"namespace": "default", "name": "test"}, "do": do}
+    for journal, follows in ((waiting.journal, True), (again.journal, False)):
+        known = ExecutionContext("evt_1", definition, None, 1_700_000_000_000, lambda: 1_700_000_003_000)
+        machine = ExecutionMachine(compile_program(definition, evaluator), known, journal)
+        machine.advance()
+        assert machine.next_retry.follows is follows
 
 
 def test_a_policy_of_the_flow_goes_before_the_preset_of_its_name(begin):

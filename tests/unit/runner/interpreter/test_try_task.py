@@ -81,7 +81,7 @@ def test_what_fails_while_an_error_is_handled_is_not_taken_by_the_same_try(execu
     tries = {"try": [{"r": {"raise": {"error": "own"}}}], "catch": {"do": [{"a": CALL}]}}
     outcome = execute([{"t": tries}], {}, world=world, use={"errors": {"own": {"type": "a:b", "status": 400}}})
     assert outcome.error.status == 503
-    assert len(world.performed) == 8
+    assert len(world.performed) == 14
 
 
 def test_an_error_raised_under_an_earlier_name_of_its_type_is_caught_under_the_present_one(execute):

@@ -6,16 +6,17 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from cli.options import read_settings
 from cli.setting_names import variable_name
-from cli.supervisor.rundir import DEV_DATA_DIR, read_cluster
+from cli.supervisor.rundir import DEV_DATA_DIR, ClusterAddresses, read_cluster
 from flowhook.client import Client
 from flowhook.client.router_errors import NO_SERVING_ROUTER
 from flowhook.errors import InvalidError, UnavailableError
 from flowhook.process.settings import CommonSettings, read_token
 
+S = TypeVar("S", bound=CommonSettings)
 _AWAY: Final = frozenset({"ROUTER_UNREACHABLE", "ROUTER_TIMEOUT", NO_SERVING_ROUTER})
 
 
@@ -27,16 +28,25 @@ def client_settings(router: str | None, data_dir: Path | None) -> CommonSettings
     """
     settings = read_settings(CommonSettings, {"router": router, "data_dir": data_dir})
     if "router" not in settings.model_fields_set:
-        cluster = read_cluster(settings.data_dir)
-        if cluster is None and "data_dir" not in settings.model_fields_set:
-            cluster = read_cluster(DEV_DATA_DIR)
-            if cluster is not None:
-                settings = settings.model_copy(update={"data_dir": DEV_DATA_DIR})
+        settings, cluster = find_cluster(settings)
         if cluster is not None:
             # its port is on the loopback address, without TLS; TLS settings of the environment are for another router
             plain = dict.fromkeys(("router_ca_file", "client_cert_file", "client_key_file"))
             return settings.model_copy(update={"router": cluster.grpc_address, **plain})
     return settings
+
+
+def find_cluster(settings: S) -> tuple[S, ClusterAddresses | None]:
+    """Return the cluster that runs on the data directory, if any, and the settings with its directory.
+
+    Where they set none, that of `flowhook dev` counts as well.
+    """
+    cluster = read_cluster(settings.data_dir)
+    if cluster is None and "data_dir" not in settings.model_fields_set:
+        cluster = read_cluster(DEV_DATA_DIR)
+        if cluster is not None:
+            settings = settings.model_copy(update={"data_dir": DEV_DATA_DIR})
+    return settings, cluster
 
 
 def open_client(router: str | None, data_dir: Path | None) -> AbstractContextManager[Client]:

@@ -19,6 +19,7 @@ from typer import Argument, Option
 
 from cli.options import Json, read_settings, refuse_credentials
 from cli.setting_names import variable_name
+from flowhook.errors import ConflictError, InvalidError
 
 if TYPE_CHECKING:
     from flowhook.process.settings import RouterSettings
@@ -55,10 +56,14 @@ KeyDir = Annotated[
 
 
 def router_settings(data_dir: Path | None, **given: object) -> RouterSettings:
-    """Return the settings of a router with this data directory, and others; None: with those of the environment."""
+    """Return the settings of a router with this data directory, and others.
+
+    None: with those of the environment, or of the cluster that client commands would talk to.
+    """
+    from cli.client_factory import find_cluster
     from flowhook.process.settings import RouterSettings
 
-    return read_settings(RouterSettings, {"data_dir": data_dir, **given})
+    return find_cluster(read_settings(RouterSettings, {"data_dir": data_dir, **given}))[0]
 
 
 def cluster_keys(data_dir: Path | None) -> ClusterKeys:
@@ -81,8 +86,8 @@ def log_url(option: str, given: str) -> str:
 
 
 @contextmanager
-def local_servers(data_dir: Path) -> Iterator[str]:
-    """Run the NATS servers of a local cluster that does not run, and give their URL."""
+def local_servers(data_dir: Path, parameters: str) -> Iterator[str]:
+    """Run the NATS servers of a local cluster that does not run, and give their URL, with further parameters."""
     from cli.supervisor.nats_servers import NatsServers
     from cli.supervisor.rundir import RunDir
     from flowhook.sandbox.spawning import spawn
@@ -91,7 +96,7 @@ def local_servers(data_dir: Path) -> Iterator[str]:
         commands = [program.command for program in servers.programs(os.environ)]
         processes = [spawn(each.arguments, environment=each.environment) for each in commands]
         try:
-            yield servers.storage()
+            yield servers.storage(parameters)
         finally:
             for process in processes:
                 process.send_signal(signal.SIGTERM)
@@ -101,22 +106,59 @@ def local_servers(data_dir: Path) -> Iterator[str]:
 
 @contextmanager
 def opened_storage(settings: RouterSettings, given: str = "", *, stopped: bool = False) -> Iterator[str]:
-    """Give the URL of the storage: that of an option, else that of routers with these settings.
+    """Give the URL of the storage: that of an option, of the settings, or of the cluster of the data directory.
 
-    `stopped`: whether a local cluster must not run; its NATS servers then run for a while.
+    The NATS servers of a local cluster that does not run then run for a while. `stopped`: whether it must not run.
+
+    Raises:
+        InvalidError: the directory has a database and a log (`STORAGE_AMBIGUOUS`), or not the log that is named.
+        ConflictError: the cluster runs and must not (`DATA_DIR_IN_USE`).
     """
     from cli.supervisor.cluster_spec import LOCAL_NATS
     from cli.supervisor.nats_servers import NatsServers
 
     refuse_credentials("--storage", given, variable_name("storage"))
-    url = given or settings.storage
-    if url.partition("?")[0] != LOCAL_NATS:
+    url = given or settings.storage or _storage_of(settings)
+    location, _, parameters = url.partition("?")
+    with ExitStack() as running:
+        if location == LOCAL_NATS:
+            servers = None if stopped else NatsServers.running(settings.data_dir)
+            try:
+                url = running.enter_context(local_servers(settings.data_dir, parameters))
+            except ConflictError:
+                if servers is None:
+                    raise
+                url = servers.storage(parameters)
         yield url
-    elif stopped:
-        with local_servers(settings.data_dir) as servers:
-            yield servers
-    else:
-        yield NatsServers.running(settings.data_dir).storage()
+
+
+def _storage_of(settings: RouterSettings) -> str:
+    """Return the storage of the cluster that runs on the data directory, or of the last one; empty: its database."""
+    from cli.supervisor.cluster_spec import LOCAL_NATS
+    from cli.supervisor.nats_servers import FILE
+    from cli.supervisor.rundir import read_cluster
+
+    directory = settings.data_dir
+    if cluster := read_cluster(directory):
+        return cluster.storage
+    if not (directory / FILE).exists():
+        return ""
+    database = settings.database()
+    if database is not None and database.exists():
+        raise InvalidError(
+            f"{directory} has a database and a replicated log: name the one that is meant, --storage sqlite:{database}"
+            f" or --storage {LOCAL_NATS}",
+            reason="STORAGE_AMBIGUOUS",
+        )
+    return LOCAL_NATS
+
+
+def _shown(settings: RouterSettings, url: str) -> str:
+    """Return the URL of a storage for people: without a password."""
+    from flowhook.process.confidential_settings import without_credentials
+
+    database = settings.database(url)
+    return without_credentials(url) if database is None else f"{SQLITE_SCHEME}{database}"
 
 
 def describe_key(fingerprint: str) -> str:
@@ -156,10 +198,14 @@ def backup(
     settings = router_settings(data_dir, nats_creds_file=nats_creds_file, nats_ca_file=nats_ca_file)
     path, start = Path(target), time.monotonic()
     made: list[BackupMade] = []
+    used: list[str] = []
+    report = _reporter(json=json)
 
     def make(path: Path) -> None:
         with opened_storage(settings, storage) as url:
-            made.append(backups.make_backup(settings, path, storage=url, report=_reporter(json=json)))
+            used.append(_shown(settings, url))
+            report(f"backing up {used[0]}")
+            made.append(backups.make_backup(settings, path, storage=url, report=report))
 
     if is_s3(target) or path.is_dir() or target.endswith("/"):
         into, name = backups.open_target(settings, target), file_name(time.time())
@@ -169,7 +215,7 @@ def backup(
     removed = backups.remove_surplus(settings, into, name) if prune else []
     seconds, size, manifest = time.monotonic() - start, made[0].size, made[0].manifest
     if json:
-        found = {"file": where, "bytes": size, "position": manifest.position, "log": manifest.log}
+        found = {"file": where, "storage": used[0], "bytes": size, "position": manifest.position, "log": manifest.log}
         blobs = {"blobs": manifest.blobs, "missing_blobs": manifest.missing, "secrets_key": manifest.secrets_key}
         end = {"removed": removed, "seconds": round(seconds, 3)}
         authenticated = {"authenticated": made[0].is_authenticated}
@@ -235,6 +281,8 @@ def restore(
     with ExitStack() as opened:
         url = opened.enter_context(opened_storage(settings, storage, stopped=True))
         database = settings.database(url)
+        shown, report = _shown(settings, url), _reporter(json=json)
+        report(f"restoring into {shown}")
         connect = partial(backups.connected, settings)
         path = Path(file)
         if is_s3(file):
@@ -246,7 +294,7 @@ def restore(
             key=backups.key_of(settings),
             trusted=trust_unauthenticated,
             tokens=settings.data_dir / TOKENS,
-            report=_reporter(json=json),
+            report=report,
             since=opened.enter_context(connect(since, "restore")) if since else None,
             until=until,
         )
@@ -258,8 +306,9 @@ def restore(
     seconds = time.monotonic() - start
     if json:
         aside, tokens = str(restored.aside) if restored.aside else "", [each.name for each in restored.tokens]
-        found = {"position": restored.position, "executions": restored.executions, "missing_blobs": restored.missing}
+        found = {"storage": shown, "position": restored.position, "executions": restored.executions}
         end = {"secrets_key": restored.manifest.secrets_key, "seconds": round(seconds, 3)}
+        found |= {"missing_blobs": restored.missing}
         print_json({**found, "tokens": tokens, "aside": aside, **end})
         return
     for status, number in restored.executions.items():

@@ -216,6 +216,7 @@ class LocalCluster:
             grpc_port=self._grpc_ports()[0],
             http_cert_file="" if certificate is None else certificate,
             public_url=self.spec.public_url,
+            storage=self.spec.storage_url,
         )
 
 

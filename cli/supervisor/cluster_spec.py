@@ -161,6 +161,12 @@ class ClusterSpec:
     def starts_nats(self) -> bool:
         return self.storage.partition("?")[0] == LOCAL_NATS
 
+    @property
+    def storage_url(self) -> str:
+        """The storage, for commands in any working directory: the path of a database is absolute."""
+        scheme, _, path = self.storage.partition(":")
+        return f"sqlite:{Path(path).absolute()}" if scheme == "sqlite" else self.storage
+
     def names(self, role: str) -> list[str]:
         count = {"edge": self.edges, "router": self.routers, "runner": self.runners, "admin": 1}[role]
         return [f"{role}-{number}" for number in range(1, count + 1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +34,8 @@ class ClusterAddresses:
     grpc_port: int
     http_cert_file: str = ""  # PEM file of the edges' certificate; empty: they do not use TLS
     public_url: str = ""  # scheme and host that senders use, which signatures may cover; empty: those of `http_url`
+    # of the routers, and it may have a password; empty: the database in the data directory
+    storage: str = field(default="", repr=False)
 
 
 class RunDir:

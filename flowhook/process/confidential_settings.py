@@ -64,6 +64,11 @@ def has_credentials(text: str) -> bool:
     return bool(_CREDENTIALS.search(text))
 
 
+def without_credentials(text: str) -> str:
+    """Return a text, for people, without the user, the password or the token of a URL."""
+    return _CREDENTIALS.sub("://", text)
+
+
 def _read(variable: str, path: Path) -> str:
     """Return the content of a file, without the end of its line; the message of an error has nothing of it."""
     try:

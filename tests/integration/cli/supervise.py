@@ -26,7 +26,7 @@ class Plan:
     host = "127.0.0.1"
     http_port = admin_port = grpc_port = 0
     tls_cert_file = None
-    public_url = ""
+    public_url = storage_url = ""
     proxy_protocol = False
     drain_seconds = float(os.environ.get("DRAIN_SECONDS", "10"))
 

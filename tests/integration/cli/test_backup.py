@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import itertools
+import os
 from contextlib import closing
 
 import apsw
@@ -13,12 +14,14 @@ from support.nats_servers import nats_server
 from support.replica import tables
 from support.stored_executions import populate
 
+from cli.supervisor.rundir import DEV_DATA_DIR, ClusterAddresses, RunDir, read_cluster
 from router.storage.commit_log import jetstream
 from router.storage.encryption import key_fingerprint
 from router.storage.storage import open_storage
 
 NUMBERS = itertools.count()
 COUNT = 90
+LOGIN = "://flowhook:secret@"
 STATUSES = {
     "pending": 16,
     "running": 10,
@@ -80,6 +83,7 @@ def test_a_database_is_backed_up_into_a_directory_and_restored(data, tmp_path):
     [path] = (tmp_path / "backups").iterdir()
     *progress, summary, about_key = made.out.splitlines()
     assert progress == [
+        f"backing up sqlite:{data}/flowhook.db",
         "checking the copy",
         "packing 96 executions and 4 large payloads and bodies",
         "checking the backup",
@@ -92,7 +96,7 @@ def test_a_database_is_backed_up_into_a_directory_and_restored(data, tmp_path):
     assert "96 executions restored, up to position 96" in restored.out
     assert rows(target / "flowhook.db") == rows(data / "flowhook.db")
     again = flowhook("restore", path, "--data-dir", target, **KEY_SETTING)
-    assert (again.code, again.out) == (1, "")
+    assert (again.code, again.out) == (1, f"restoring into sqlite:{target}/flowhook.db\n")
     assert "--force, which moves what is there aside" in again.err
     forced = flowhook("restore", path, "--data-dir", target, "--force", **KEY_SETTING)
     assert forced.code == 0
@@ -161,6 +165,41 @@ def test_a_log_is_backed_up_while_routers_run_and_restored_into_either_storage(d
     back = tmp_path / "back" / "flowhook.db"
     assert flowhook("migrate", "--to", f"sqlite:{back}", FLOWHOOK_STORAGE=other, **KEY_SETTING).code == 0
     assert rows(back) == rows(database)
+
+
+def test_the_cluster_that_runs_on_the_data_directory_says_which_storage_it_has(data, server, tmp_path, monkeypatch):
+    url = server.url(prefix=f"LOG{next(NUMBERS)}", max_bytes="64M")
+    flowhook("migrate", "--from", f"sqlite:{data}/flowhook.db", FLOWHOOK_STORAGE=url, **KEY_SETTING)
+    monkeypatch.chdir(tmp_path)
+    with closing(RunDir(DEV_DATA_DIR)) as run_dir:
+        run_dir.write_cluster(ClusterAddresses(os.getpid(), "", "", "", 0, 0, 0, storage=url))
+        [made] = flowhook("backup", "log.tar", "--json", **KEY_SETTING).rows
+        assert (made["storage"], made["executions"]) == (url.replace(LOGIN, "://"), STATUSES)
+        shown = flowhook("backup", "log.tar", **KEY_SETTING)
+        assert shown.out.splitlines()[0] == f"backing up {made['storage']}"
+        assert LOGIN in url
+        assert LOGIN not in repr(read_cluster(DEV_DATA_DIR))
+        database = f"sqlite:{data}/flowhook.db"
+        run_dir.write_cluster(ClusterAddresses(os.getpid(), "", "", "", 0, 0, 0, storage=database))
+        [made] = flowhook("backup", "database.tar", "--json", **KEY_SETTING).rows
+        assert (made["storage"], made["log"]) == (database, "")
+
+
+def test_a_log_is_backed_up_without_monitoring_of_its_servers(data, server, tmp_path):
+    prefix = f"LOG{next(NUMBERS)}"
+    url = server.url(prefix=prefix, max_bytes="64M")
+    flowhook("migrate", "--from", f"sqlite:{data}/flowhook.db", FLOWHOOK_STORAGE=url, **KEY_SETTING)
+    unmonitored = server.url(prefix=prefix, monitor="127.0.0.1:1")
+    [made] = flowhook("backup", tmp_path / "log.tar", "--json", FLOWHOOK_STORAGE=unmonitored, **KEY_SETTING).rows
+    assert made["executions"] == STATUSES
+
+
+def test_a_directory_with_both_storages_asks_which_is_meant(tmp_path):
+    (tmp_path / "flowhook.db").touch()
+    (tmp_path / "nats.json").touch()
+    made = flowhook("backup", tmp_path / "x.tar", "--data-dir", tmp_path, **KEY_SETTING)
+    meant = f"name the one that is meant, --storage sqlite:{tmp_path}/flowhook.db or --storage nats:"
+    assert (made.code, made.err) == (1, f"flowhook: {tmp_path} has a database and a replicated log: {meant}\n")
 
 
 def test_what_is_not_there_is_said(url, tmp_path):

@@ -140,6 +140,12 @@ def test_others_know_all_routers_and_only_routers_the_storage_which_may_name_a_p
     assert "FLOWHOOK_ADVERTISE" not in environment("router")
 
 
+def test_commands_elsewhere_find_a_database_that_is_named_by_a_relative_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = [UpSettings(storage=each).spec().storage_url for each in ("sqlite:x/a.db", "nats://a:4222", "")]
+    assert found == [f"sqlite:{tmp_path}/x/a.db", "nats://a:4222", ""]
+
+
 def test_with_sqlite_there_is_no_view():
     assert "FLOWHOOK_VIEW_DIR" not in environment("router")
 

@@ -50,7 +50,8 @@ def connect(
         url: `nats://` or `tls://`; see `url`.
         keys: what routers store and send is sealed with.
         router: name of this router in the cluster.
-        create: whether to create the stream of the log if there is none.
+        create: whether to create the stream of the log if there is none. False: for what only reads it, which need not
+            know whether servers sync each write.
         timeout: how long to wait for a connection, and for a quorum (s, each).
         behind_seconds: how long the log may lack records that it had acknowledged before it counts as replaced (s).
         creds_file: credentials file of NATS (JWT and key).
@@ -67,7 +68,7 @@ def connect(
     connection = _open(parsed, router, timeout, creds_file=creds_file, ca_file=ca_file, on_wait=on_wait)
     try:
         info = connection.call(open_log_stream(connection, parsed, create=create, seconds=timeout))
-        if not parsed.trust_fsync:
+        if create and not parsed.trust_fsync:
             check_sync(parsed, info, connection.server[0])
         objects, facts = connection.call(open_buckets(connection, parsed, seconds=timeout))
         refusals = Refusals()

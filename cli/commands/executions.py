@@ -239,12 +239,9 @@ Verb(
     executions,
     "Delete executions that have ended; with --erase, all that is stored of the events of those that are named.",
 )
-command(
-    executions,
-    "retry-now",
-    table.RETRY_EXECUTION_NOW,
-    "Try again at once what failed in an execution that waits for its next try.",
-)(showing(lambda execution: f"{execution['id']}: {execution['status']}"))
+Verb(JobAction.RETRY, table.RETRY_EXECUTION_NOW, _one(table.RETRY_EXECUTION_NOW), name="retry-now").add_to(
+    executions, "Try again at once what failed in executions that wait for their next try."
+)
 
 
 DIFF_COLUMNS = ("WHAT", "NAME", "FIRST", "SECOND")

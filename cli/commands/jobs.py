@@ -62,10 +62,11 @@ JOB_OPTIONS: Final = (
 class Verb:
     """An operation on executions that jobs perform, too."""
 
-    action: JobAction  # that of the jobs, whose name the command has
+    action: JobAction  # that of the jobs
     operation: Operation[Any]  # the operation on one execution
     # performs it on one execution, given the options, and prints the result
     one: Callable[[Operator, str, Mapping[str, Any]], None]
+    name: str = ""  # of the command; empty: that of the action
     of_ids: tuple[str, ...] = ()  # options that go with IDs only, or (`dry_run`) with IDs, too
     # called before a job is created or previewed; may change its options
     prepare: Callable[[Operator, dict[str, Any]], None] = lambda _operator, _given: None
@@ -85,7 +86,7 @@ class Verb:
             *([] if self.question is None else [YES]),
             *COMMON,
         ]
-        add_command(app, self.action.value, self.run, parameters, text)
+        add_command(app, self.name or self.action.value, self.run, parameters, text)
 
     def run(self, *, execution_ids: list[str] | None, **given: Any) -> None:
         """Perform the action on executions by their IDs, or create a job for those that meet conditions."""

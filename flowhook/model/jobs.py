@@ -29,6 +29,7 @@ class JobAction(StrEnum):
     RESUME = "resume"
     RESOLVE = "resolve"
     DELETE = "delete"
+    RETRY = "retry"
 
 
 class JobState(StrEnum):

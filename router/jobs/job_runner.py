@@ -42,6 +42,7 @@ _NOTHING_TO_DO: Final = frozenset(
         "EXECUTION_NOT_ENDED",
         "EXECUTION_NOT_FAILED",
         "EXECUTION_NOT_FOUND",
+        "EXECUTION_NOT_RETRYING",
         "EXECUTION_NOT_SUSPENDED",
         "EXECUTION_REPLAYED",
         "EXECUTION_RESOLVED",
@@ -58,6 +59,10 @@ _DONE_BEFORE: Final = frozenset(
         *(
             (JobAction.RESUME, "EXECUTION_NOT_SUSPENDED", status)
             for status in frozenset(Status) - {Status.SUSPENDED, Status.CANCELLED}
+        ),
+        *(
+            (JobAction.RETRY, "EXECUTION_NOT_RETRYING", status)
+            for status in frozenset(Status) - {Status.WAITING, Status.SUSPENDED, Status.CANCELLED}
         ),
     }
 )
@@ -130,6 +135,8 @@ class JobActions:
                 await self._runtime.commands.suspend(execution_id)
             case JobAction.RESUME:
                 await self._runtime.commands.resume(execution_id)
+            case JobAction.RETRY:
+                await self._runtime.commands.retry_now(execution_id)
         return ItemResult(ItemOutcome.DONE)
 
     async def _start_replay(self, job_id: str, spec: JobSpec, item: ClaimedItem, *, repeated: bool) -> ItemResult:

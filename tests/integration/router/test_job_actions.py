@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from flowhook import limits
+from flowhook.attach.messages import Parked
 from flowhook.events import ids
-from flowhook.model import Status
+from flowhook.model import Retry, Status, WorkflowError
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.jobs import ItemOutcome, JobAction, JobSpec
 from flowhook.v1 import envelope_pb2
@@ -67,6 +68,17 @@ async def test_a_suspended_execution_is_suspended_and_resumed_once(shard, acting
         assert [await acting(action, seq), await acting.again(action)] == [DONE, DONE]
         assert (await shard.record(seq)).status is status
     assert (await acting(JobAction.RESUME, seq)).reason == "EXECUTION_NOT_SUSPENDED"
+
+
+async def test_an_execution_that_was_retried_is_retried_once(shard, acting):
+    (seq,) = await shard.append()
+    assert (await acting(JobAction.RETRY, seq)).reason == "EXECUTION_NOT_RETRYING"
+    link = shard.attach()
+    (delivery,) = await link.next()
+    retry = Retry(WorkflowError("about:blank", 503, "Away"), 1, 10**15, keys=("/do/0/a#0:retry",))
+    await shard.settle(link, delivery, Parked(10**15, (), retry))
+    assert [await acting(JobAction.RETRY, seq), await acting.again(JobAction.RETRY)] == [DONE, DONE]
+    assert (await acting(JobAction.RETRY, seq)).outcome is ItemOutcome.SKIPPED
 
 
 async def test_a_deleted_execution_was_deleted_by_the_claim_if_it_is_repeated(shard, acting):

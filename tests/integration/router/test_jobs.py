@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import grpc
 import pytest
 from support.jobs import ended, outcomes, until
@@ -14,7 +16,8 @@ from flowhook.model import Status
 from flowhook.model.execution_filter import ALL, ExecutionFilter
 from flowhook.model.jobs import ItemOutcome, JobAction, JobSpec, JobState
 from flowhook.model.replays import ReplayOptions
-from flowhook.v1 import job_service_pb2
+from flowhook.v1 import failure_pb2, job_service_pb2
+from flowhook.wire import convert
 from flowhook.wire.mapping import to_proto
 
 FAST = 1000.0
@@ -113,6 +116,27 @@ async def test_suspended_executions_are_resumed(client, hello):
     wanted = ExecutionFilter(statuses=(Status.SUSPENDED,))
     await ended(client, await client.jobs.create(JobSpec(JobAction.RESUME, wanted)))
     assert (await client.executions.get(execution_id)).execution.status is Status.PENDING
+
+
+async def test_executions_that_wait_for_their_next_try_have_it_at_once_and_others_are_skipped(router, client, hello):
+    sent = await send(client, 3)
+    async with attached(router, credit=3) as runner:
+        *failed, waits = await runner.assignments(3)
+        for each in failed:
+            error = failure_pb2.WorkflowError(type="about:blank", status=503, title="Away", instance="/do/0/ask")
+            next_time = convert.timestamp(int((time.time() + 3600) * 1000))
+            retry = failure_pb2.Retry(error=error, tries=1, next_time=next_time)
+            await runner.park(each, time.time() + 3600, retry=retry, retry_keys=["/do/0/ask#0:retry"])
+        await runner.park(waits, time.time() + 3600)
+        await until(lambda: listed(client, statuses=[Status.WAITING]), lambda found: len(found) == 3)
+        wanted = ExecutionFilter(flow_id="hello", statuses=(Status.WAITING,))
+        job = await ended(client, await client.jobs.create(JobSpec(JobAction.RETRY, wanted, rate=FAST)))
+        assert (job.done, job.skipped, job.failed) == (2, 1, 0)
+        (skipped,) = await outcomes(client, job, outcome=ItemOutcome.SKIPPED)
+        assert (skipped.execution_id, skipped.reason) == (sent[2], "EXECUTION_NOT_RETRYING")
+        async with attached(router, "runner-2", credit=2) as other:
+            again = await other.assignments(2)
+            assert [each.journal[-1].key for each in again] == ["/do/0/ask#0:retry"] * 2
 
 
 async def test_failed_executions_are_resolved_with_the_reason_of_the_job(router, client, hello):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from support.command_flows import FAULTY
-from support.commands import send_event, wait_for_end
+from support.commands import send_event, wait_for_end, wait_until
 
 
 def faulting(cluster, tmp_path, name, count):
@@ -41,8 +41,35 @@ def test_what_was_replayed_or_resolved_is_refused_unless_it_is_to_be_replayed_ag
     assert "resolved: refunded by hand" in cluster.run("executions", "list", "--flow", "again").out
 
 
+DOWN = """
+document: {dsl: 1.0.3, namespace: default, name: down, version: 1.0.0}
+webhook: {auth: none}
+execution: {retry: {delay: PT1H, limit: {attempt: {count: 5}}}}
+do: [{ask: {call: http, with: {method: get, endpoint: "http://127.0.0.1:9/"}}}]
+"""
+
+
+def test_what_waits_for_its_next_try_is_tried_at_once_by_conditions(cluster, tmp_path):
+    path = tmp_path / "down.yaml"
+    path.write_text(DOWN)
+    assert cluster.run("apply", "-f", path).code == 0
+    for _ in range(2):
+        send_event(cluster, "down", "{}")
+
+    def tries():
+        found = cluster.run("executions", "list", "--flow", "down", "--json").rows
+        return [each["retry"] and each["retry"]["tries"] for each in found]
+
+    wait_until(lambda: tries() == [1, 1], "both calls fail")
+    wanted = ("executions", "retry-now", "--flow", "down", "--status", "waiting")
+    assert cluster.run(*wanted, "--dry-run").out.startswith("2 match")
+    [job] = cluster.run(*wanted, "--wait", "--json").rows
+    assert (job["action"], job["done"]) == ("retry", 2)
+    wait_until(lambda: tries() == [2, 2], "both calls fail again")
+
+
 def test_verbs_take_ids_or_conditions(cluster):
-    for command in ("replay", "resolve"):
+    for command in ("replay", "resolve", "retry-now"):
         for given in ((), ("evt_x", "--flow", "x")):
             refused = cluster.run("executions", command, *given)
             assert refused.code == 2

@@ -25,6 +25,7 @@ from flowhook.document.definition import (
     walk,
     walk_everywhere,
 )
+from flowhook.document.diagnostics.data_flow import data_flow_warnings
 from flowhook.document.diagnostics.problems import Code, Path, Problem, suggestion, to_fault
 from flowhook.document.loader import FlowDocument
 from flowhook.document.models.calls import COMPONENT_ARGUMENTS, FUNCTION_ARGUMENTS
@@ -175,6 +176,7 @@ def located_warnings(
     - A script or a shell command: it only runs if the operator of the runners allows it. A command that is an
       expression executes whatever is in the data.
     - A call to an address that runners refuse under `policy`.
+    - Texts that are taken for numbers, paths outside the input, and a wait before a reply: see `data_flow`.
     """
     root = read_flow(source).root
     found = [to_fault(problem, file=file, root=root) for problem in _hints(document, policy)]
@@ -189,6 +191,7 @@ def _hints(document: FlowDocument, policy: AddressPolicy) -> Iterator[Problem]:
     yield from _secret_values(document)
     yield from _processes(document.definition)
     yield from _destinations(document.definition, policy)
+    yield from data_flow_warnings(document)
 
 
 def _directives(definition: dict[str, Any]) -> Iterator[Problem]:

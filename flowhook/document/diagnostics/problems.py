@@ -79,10 +79,13 @@ class Code(StrEnum):
     ERROR_NOT_RAISED = auto()
     NAME_IS_DIRECTIVE = auto()
     NOT_AN_EXPRESSION = auto()
+    PATH_UNKNOWN = auto()
     PROCESS_NEEDS_PERMISSION = auto()
+    REPLY_TOO_LATE = auto()
     SECRET_IS_VALUE = auto()
     SECRET_NOT_SET = auto()
     SHELL_INJECTION = auto()
+    TEXT_AS_NUMBER = auto()
 
 
 Path = tuple[str | int, ...]  # keys and indexes from the top of a document

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from support import pages
 from support.cases import cases
 
+from flowhook.document.diagnostics.lint import located_warnings
+from flowhook.document.diagnostics.problems import Code
 from flowhook.document.diagnostics.source import read
 from flowhook.document.loader import parse
 from flowhook.events.workflow_input import has_webhook, workflow_input
@@ -26,6 +29,7 @@ from runner.interpreter.program import compile_program
 
 FLOWS = [block for block in pages.all_blocks("yaml") if "apiVersion:" not in block.text]
 DOCUMENT = "document: {dsl: 1.0.3, namespace: default, name: example, version: 1.0.0}\n"
+OF_DATA = frozenset({Code.PATH_UNKNOWN, Code.REPLY_TOO_LATE, Code.TEXT_AS_NUMBER})
 DOCUMENTED = frozenset({"acme.notify", "check-email:1.0.0@company"})
 """Components that the docs show how to write, and a function of a catalog."""
 TASK = "do: [{keep: {set: {seen: true}}}]\n"
@@ -52,6 +56,13 @@ def examples():
 @cases("block", FLOWS, ids=str)
 def test_a_flow_can_be_applied(block):
     parse(whole(block.text).encode(), file=str(block), functions=component_names() | DOCUMENTED)
+
+
+@cases("flow", [*FLOWS, *sorted((pages.DOCS.parent / "examples").rglob("*.yaml"))], ids=str)
+def test_nothing_is_said_about_the_data_of_a_flow_that_is_an_example(flow):
+    source = (flow.read_text(encoding="utf-8") if isinstance(flow, Path) else whole(flow.text)).encode()
+    warnings = located_warnings(parse(source, functions=component_names() | DOCUMENTED), source, file=str(flow))
+    assert [each for each in warnings if each.code in OF_DATA] == []
 
 
 @cases(("flow", "body", "result"), list(examples()))

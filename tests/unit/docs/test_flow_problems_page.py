@@ -97,9 +97,12 @@ WARNED = {
     ),
     Code.NAME_IS_DIRECTIVE: HEAD + "do: [{end: {set: {b: 1}}}]",
     Code.NOT_AN_EXPRESSION: task("{set: {b: 'Hello ${ .c }'}}"),
+    Code.PATH_UNKNOWN: HOOK + "execution: {order_by: '${ .bdy.account }'}",
     Code.PROCESS_NEEDS_PERMISSION: task("{run: {shell: {command: ls}}}"),
+    Code.REPLY_TOO_LATE: HEAD + "webhook: {auth: none, respond: {mode: reply}}\ndo: [{a: {wait: PT1M}}]",
     Code.SECRET_IS_VALUE: DO + "use: {secrets: [whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw]}",
     Code.SHELL_INJECTION: task("{run: {shell: {command: '${ .c }'}}}"),
+    Code.TEXT_AS_NUMBER: task("{if: .body.amount > 100, set: {b: 1}}") + HOOK.removeprefix(DO),
 }
 
 

@@ -210,6 +210,7 @@ def _task_lines(entry: dict[str, Any]) -> list[str]:
     lines += [f"  {name:<8}{_shorten(entry[name])}" for name in _VALUES if name in entry]
     if entry.get("then", "continue") != "continue":
         lines.append(f"  {'then':<8}{entry['then']}")
+    lines += [f"  {'note':<8}{note}" for note in entry.get("notes", ())]
     return [_printable(line) for line in lines]
 
 

@@ -74,6 +74,7 @@ class TracedTask:
     error: WorkflowError | None
     requests: tuple[TracedRequest, ...]
     reads_secrets: bool  # whether an expression of the task mentions secrets, whose values are placeholders here
+    notes: tuple[str, ...] = ()  # about its conditions: texts that are compared with numbers
 
 
 @dataclass(frozen=True, slots=True)

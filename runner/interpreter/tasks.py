@@ -254,7 +254,7 @@ def _observed(  # noqa: PLR0917
     def observation(output: Any, then: str, error: WorkflowError | None = None) -> Observation:
         given = scope.raw if scope.input is None else scope.input
         context = state.shared.context
-        return Observation(node, number, state.iterations, scope.skipped, given, output, context, then, error)
+        return Observation(node, number, state.iterations, scope.skipped, given, output, context, then, scope, error)
 
     try:
         output, then = yield from steps

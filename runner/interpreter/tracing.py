@@ -34,6 +34,7 @@ class Observation:
     output: Any  # its output, after `output.as`; None when it faulted
     context: Any  # `$context` after it
     then: str  # its final flow directive: `continue`, `exit`, `end` or the name of a task; empty when it faulted
+    scope: ExpressionScope  # of its expressions
     error: WorkflowError | None = None
 
 

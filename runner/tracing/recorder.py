@@ -34,6 +34,7 @@ from runner.interpreter.journal import holds_time, time_of
 from runner.interpreter.requests import AwaitCompletion, ExternalRequest, GivenOutput, Listen, Now, Sleep, WithTimeout
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.tracing import Observation, TaskStart
+from runner.tracing.comparisons import text_comparisons
 
 _TOO_DEEP: Final = '"(nested too deeply)"'
 PLACEHOLDER: Final = "•••"
@@ -200,7 +201,8 @@ class TraceRecorder:
     def task_ended(self, seen: Observation) -> None:
         task = self._open.pop(seen.number)
         values = self._values
-        task.update(input=values.add(seen.input), context_after=values.add(seen.context), then=seen.then)
+        notes = text_comparisons(seen.node.definition, seen.scope)
+        task.update(input=values.add(seen.input), context_after=values.add(seen.context), then=seen.then, notes=notes)
         if seen.error is not None:
             task.update(outcome="faulted", error=self.traced_error(seen.error))
         else:

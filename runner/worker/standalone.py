@@ -41,6 +41,7 @@ from runner.ipc import ProvidedEvent
 from runner.outbound.http_client import HttpClient
 from runner.outbound.request_bodies import EventAttachments
 from runner.quarantine import INPUT
+from runner.tracing.comparisons import text_comparisons
 from runner.worker.cluster_components import LOCAL_COMPONENTS
 from runner.worker.effect_calls import MonitoredCoroutine
 from runner.worker.effect_executor import EffectExecutor
@@ -150,8 +151,8 @@ def describe(seen: Observation, spelling: Spelling) -> bytes:
     """Return a JSON object that describes a task that has ended.
 
     `{task, name, kind, status, input}`; `iteration` within loops; `output` and `then` unless it faulted, else `error`;
-    `context` when it exported one. `status` is completed, skipped or faulted. A value of more than
-    `limits.MAX_RESULT_BYTES` is replaced by its size.
+    `context` when it exported one; `notes`, see `text_comparisons`, if there are any. `status` is completed, skipped or
+    faulted. A value of more than `limits.MAX_RESULT_BYTES` is replaced by its size.
     """
     node = seen.node
     entry: dict[str, Any] = {"task": node.pointer, "name": node.name, "kind": kind_of(node.definition)}
@@ -159,6 +160,8 @@ def describe(seen: Observation, spelling: Spelling) -> bytes:
         entry["iteration"] = seen.iterations
     entry["status"] = "faulted" if seen.error else "skipped" if seen.skipped else "completed"
     entry["input"] = _shown(seen.input)
+    if notes := text_comparisons(node.definition, seen.scope):
+        entry["notes"] = notes
     if seen.error is not None:
         entry["error"] = seen.error.as_dict(spelling)
         return orjson.dumps(entry)

@@ -71,6 +71,13 @@ def test_people_get_a_few_lines_for_each_task(flow):
     ]
 
 
+def test_a_condition_that_compares_a_text_with_a_number_is_told(flow):
+    note = "if: `.a` is a text, and is compared with a number: jq orders every text above every number"
+    _, maybe = entries(run(flow, "--trace", "--json", n="6"))
+    assert maybe["notes"] == [note]
+    assert run(flow, "--trace", n="6").err.splitlines()[-1] == f"  note    {note}"
+
+
 def test_long_values_are_cut_for_people_and_control_characters_do_not_reach_the_terminal(tmp_path):
     path = tmp_path / "long.yaml"
     path.write_text(FLOW.partition("do:")[0] + "do:\n  - a: {set: {text: '${ .text }'}}\n")

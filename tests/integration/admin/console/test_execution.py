@@ -31,6 +31,7 @@ document: {dsl: 1.0.3, namespace: default, name: traced, version: 1.0.0}
 use: {secrets: [traced-key]}
 do:
   - order:
+      if: .id > 0
       set: {id: '${ .id }', html: '<script>alert(1)</script>'}
       export: {as: '{order: .id}'}
   - <b>charge</b>:
@@ -98,7 +99,7 @@ async def test_the_path_is_drawn_on_the_picture_of_the_flow(viewer, executions):
     [picture] = re.findall(r'<svg[^>]*class="diagram path".*?</svg>', text, re.DOTALL)
     found = re.findall(r'<g class="([^"]*)" id="[^"]*" data-task="([^"]*)"', picture)
     assert {pointer: classes.split()[2:] for classes, pointer in found} == {
-        "/do/0/order": ["visited", "completed"],
+        "/do/0/order": ["conditional", "visited", "completed"],
         "/do/1/&lt;b&gt;charge&lt;~1b&gt;": ["visited", "completed"],
         "/do/2/done": [],
     }
@@ -149,6 +150,13 @@ async def test_each_task_has_a_page_with_the_data_before_and_after_it(viewer, ex
     text = await page(viewer, executions["completed"], "view=trace&task=3")
     assert '"charge": "ch_1"' in text
     assert 'rel="next"' not in text
+
+
+async def test_a_condition_that_compared_a_text_with_a_number_is_told(viewer, executions):
+    text = await page(viewer, executions["completed"], "view=trace")
+    assert "if: `.id` is a text, and is compared with a number" in text
+    trace = orjson.loads((await viewer.get(f"/api/executions/{executions['completed']}/trace")).body)
+    assert [len(task["notes"]) for task in trace["tasks"]] == [1, 0, 0]
 
 
 async def test_a_call_that_failed_shows_its_request_and_the_error(viewer, executions):

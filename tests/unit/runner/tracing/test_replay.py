@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from support.cases import cases
+
 from flowhook.events import cloud_events
 from flowhook.model import Event, FailedResponse, JournalEntry, Origin, Status, held_results
 from flowhook.model.replays import ReplayOrigin
@@ -329,3 +331,41 @@ def test_the_trace_of_a_batch_has_the_inputs_of_all_its_events(run):
     )
     assert found.value(found.task("sum").input) == [1, 2, 3]
     assert (found.value(found.task("sum").output), found.trace.body_missing) == ({"sum": 6}, False)
+
+
+@cases(
+    ("condition", "data", "told"),
+    [
+        (".body.amount > 100", {"amount": "20"}, "`.body.amount` is a text"),
+        ("100 >= (.body | .amount)", {"amount": "20"}, "`.body.amount` is a text"),
+        (".body.amount == $workflow.input.body.limit", {"amount": "20", "limit": 20}, "`.body.amount` is a text"),
+        ("[.body.items[] | select(.n > 3)] != []", {"items": [{"n": 1}, {"n": "2"}]}, "`.body.items[].n` is a text"),
+        (".body.amount > 100", {"amount": 20}, ""),
+        ("(.body.amount | tonumber) > 100", {"amount": "20"}, ""),
+        (".body.amount > .body.limit", {"amount": "20", "limit": "3"}, ""),
+        (".body.amount > (.body.limit // 3)", {"amount": "20", "limit": "3"}, ""),
+    ],
+)
+def test_a_condition_that_compares_a_text_with_a_number_is_told(run, condition, data, told):
+    tasks = [
+        {"chosen": {"if": condition, "set": {"b": 1}, "output": {"as": "$workflow.input"}}},
+        {"cases": {"switch": [{"large": {"when": condition, "then": "continue"}}]}},
+        {"tried": {"try": [{"fails": {"raise": {"error": "e"}}}], "catch": {"when": condition, "do": []}}},
+    ]
+    errors = {"e": {"type": "https://example.com/e", "status": 400}}
+    ran = run(tasks, {"body": data}, use={"errors": errors})
+    notes = {name: ran.task(name).notes for name in ("chosen", "cases", "tried")}
+    places = {"chosen": "if", "cases": "switch.large.when", "tried": "catch.when"}
+    assert {name: [note.partition(",")[0] for note in each] for name, each in notes.items()} == {
+        name: [f"{place}: {told}"] if told else [] for name, place in places.items()
+    }
+
+
+def test_a_secret_is_not_told_to_be_a_text(run):
+    ran = run(
+        [{"chosen": {"if": "$secrets.limit > 3", "set": {"b": 1}}}],
+        {},
+        secrets={"limit": b"7"},
+        use={"secrets": ["limit"]},
+    )
+    assert ran.task("chosen").notes == ()

@@ -13,6 +13,7 @@ import contextlib
 import errno
 import faulthandler
 import gc
+import math
 import os
 import signal
 import socket
@@ -26,6 +27,7 @@ import orjson
 import flowhook
 from flowhook.asyncio_tasks import end_tasks, wait_at_most
 from flowhook.errors import FlowhookError
+from flowhook.limits import MIB
 from flowhook.process import kernel, logs
 from flowhook.process.installation import watch_installation
 from flowhook.process.process_state import ProcessState
@@ -43,26 +45,30 @@ LACK_SECONDS: Final = 1.0  # between two looks at what a process waits for that 
 MAX_LACK: Final = 512  # characters of that
 EXIT_DEFECT: Final = 70  # the process ended with an unexpected exception (sysexits.h, EX_SOFTWARE)
 # with less room than this a disk counts as full: SQLite's shared memory and a few pages need as much
-LEAST_BYTES: Final = 256 * 1024
+LEAST_BYTES: Final = MIB // 4
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 log = logs.get_logger(__name__)
 
 
 def describe_full(directories: Iterable[Path], *, least_bytes: int = LEAST_BYTES) -> str:
-    """Return which of the directories are on a full disk, and what to do; empty: none of them is. Blocks briefly."""
-    full = list(dict.fromkeys(str(each) for each in directories if _is_full(each, least_bytes)))
-    return f"the disk of {', '.join(full)} is full: make room, and start it again" if full else ""
+    """Return which of the directories are on a full disk, and what is free there; empty: none of them is.
+
+    Blocks briefly.
+    """
+    found = {str(each): _free_bytes(each) for each in directories}
+    full = [f"{path} has {free / MIB:.1f} MiB free" for path, free in found.items() if free < least_bytes]
+    return f"disk full: {', '.join(full)}" if full else ""
 
 
-def _is_full(directory: Path, least_bytes: int) -> bool:
+def _free_bytes(directory: Path) -> float:
     for each in (directory, *directory.absolute().parents):
         try:
             found = os.statvfs(each)
         except OSError:
             continue
-        return found.f_bavail * found.f_frsize < least_bytes
-    return False
+        return found.f_bavail * found.f_frsize
+    return math.inf
 
 
 def run(main: Callable[[ProcessState], Awaitable[None]], settings: CommonSettings, role: str) -> int:
@@ -100,7 +106,7 @@ def _report_end(message: str, reason: str, name: str, settings: CommonSettings) 
     """Say why a process ends; and that a disk is full, which errors of the storage do not always tell."""
     full = describe_full(settings.directories)
     logs.report_end(
-        f"{full}; {message}" if full else message,
+        f"{full}; make room, and start it again; {message}" if full else message,
         reason=STORAGE_FULL if full else reason,
         process=name,
         log_format=settings.log_format,

@@ -5,6 +5,7 @@ All functions block. Files of other programs are left alone: a data directory ma
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import stat
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final
+
+from flowhook.errors import UnavailableError
 
 FILE_MODE: Final = 0o600
 DIRECTORY_MODE: Final = 0o700
@@ -43,6 +46,19 @@ OPAQUE_DIRECTORIES: Final = (
 SHARED_DIRECTORIES: Final = ("logs", "backup", "backups")
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+def check_descriptors(error: OSError) -> None:
+    """Raise UnavailableError (`DESCRIPTORS_USED_UP`) if a file could not be opened because too many are open.
+
+    Source: open(2).
+    """
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        raise UnavailableError(
+            f"all file descriptors are used up ({os.strerror(error.errno)}): raise `ulimit -n`, or LimitNOFILE of the"
+            " systemd unit, and restart",
+            reason="DESCRIPTORS_USED_UP",
+        ) from None
 
 
 def make_directory(path: Path) -> None:

@@ -28,7 +28,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
-from flowhook.security.private_files import make_directory, open_private, write_private
+from flowhook.security.private_files import check_descriptors, make_directory, open_private, write_private
 
 PREFIX: Final = "fhk_"
 FILE: Final = "tokens.json"
@@ -195,7 +195,12 @@ def _finish_rotations(data_dir: Path) -> None:
 
 
 def list_tokens(data_dir: Path) -> list[TokenInfo]:
-    """Return all tokens by name; none without `tokens.json`. Blocking. InvalidError: it is damaged or unreadable."""
+    """Return all tokens by name; none without `tokens.json`. Blocking.
+
+    Raises:
+        InvalidError: it is damaged or unreadable.
+        UnavailableError: no file can be opened now (`DESCRIPTORS_USED_UP`).
+    """
     return sorted(_load(data_dir), key=lambda info: info.name)
 
 
@@ -257,6 +262,7 @@ def _load(data_dir: Path) -> list[TokenInfo]:
     except FileNotFoundError:
         return []
     except OSError as error:
+        check_descriptors(error)
         raise InvalidError(f"{path}: {os.strerror(error.errno or 0)}", reason="DATA_DIR_UNUSABLE") from None
     except (ValueError, TypeError, KeyError, AttributeError):
         raise InvalidError(
@@ -323,6 +329,9 @@ class TokenVerifier:
         """Return what a token permits, or None if it is unknown or expired.
 
         The empty one is unknown, whatever the file contains, and all are if it can't be read.
+
+        Raises:
+            UnavailableError: the file has changed, and none can be opened now (`DESCRIPTORS_USED_UP`).
         """
         if not token:
             return None

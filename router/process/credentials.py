@@ -18,7 +18,7 @@ from typing import Final
 import attrs
 import orjson
 
-from flowhook.errors import ConflictError, FlowhookError
+from flowhook.errors import ConflictError, InvalidError, UnavailableError
 from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
@@ -39,6 +39,7 @@ LOOK_SECONDS: Final = 5.0  # between two looks at the files
 # names of fingerprints, and kinds of warnings
 KEY: Final = "secrets_key"
 TOKENS: Final = "tokens"
+DESCRIPTORS: Final = "descriptors"  # the kind of a warning
 log = logs.get_logger(__name__)
 
 
@@ -143,20 +144,29 @@ class CredentialWatch:
 
     async def run(self) -> None:
         while True:
-            key_problem, tokens_problem, tokens = await asyncio.to_thread(self._read)
-            self._tell(KEY, key_problem)
-            self._tell(TOKENS, tokens_problem)
-            if not tokens_problem:
-                self._compare({each.name: each for each in tokens})
+            try:
+                key_problem, tokens_problem, tokens = await asyncio.to_thread(self._read)
+            except UnavailableError as error:  # which says nothing about the files
+                self._tell(DESCRIPTORS, error.message)
+            else:
+                self._tell(DESCRIPTORS, "")
+                self._tell(KEY, key_problem)
+                self._tell(TOKENS, tokens_problem)
+                if not tokens_problem:
+                    self._compare({each.name: each for each in tokens})
             await asyncio.sleep(self._seconds)
 
     def _read(self) -> tuple[str, str, list[TokenInfo]]:
-        """Return what is wrong with the files of the key and of the tokens, and the tokens. Blocks."""
+        """Return what is wrong with the files of the key and of the tokens, and the tokens. Blocks.
+
+        Raises:
+            UnavailableError: they can't be opened now (`DESCRIPTORS_USED_UP`).
+        """
         directory, tokens = self._settings.data_dir, list[TokenInfo]()
         try:
             tokens = list_tokens(directory)
             lack = "" if tokens else f"{directory / TOKENS_FILE} is missing, so every call is refused: restore it"
-        except FlowhookError as error:
+        except InvalidError as error:
             lack = f"{error.message}; every call is refused"
         return self._key_problem(directory / KEY_FILE), lack, tokens
 
@@ -165,7 +175,7 @@ class CredentialWatch:
             return ""
         try:
             problem = "" if read_key(path) == self._key else f"{path} is not the key that this router runs with"
-        except FlowhookError as error:
+        except ConflictError as error:
             problem = error.message
         except OSError as error:
             problem = f"{path}: {os.strerror(error.errno or 0)}"
@@ -174,9 +184,9 @@ class CredentialWatch:
     def _tell(self, kind: str, problem: str) -> None:
         known = self._process_state.warn(kind, problem)
         if problem not in ("", known):
-            log.error("a file of this router was changed", problem=problem)
+            log.error("a file of this router can't be used", problem=problem)
         elif known and not problem:
-            log.info("the file of this router is in order again", kind=kind)
+            log.info("the files of this router are in order again", kind=kind)
 
     def _compare(self, tokens: dict[str, TokenInfo]) -> None:
         if tokens == self._tokens:

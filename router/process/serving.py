@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from flowhook.errors import FlowhookError
 from flowhook.process import logs
+from flowhook.process.lifecycle import describe_full
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
 from flowhook.process.ticks import next_tick
@@ -62,6 +63,7 @@ from router.services.runner import RunnerService
 from router.services.secret import SecretService
 from router.services.shards import ShardService
 from router.storage.encryption import SecretCipher, check_key_stored
+from router.storage.limits import RESERVE_BYTES
 from router.storage.shard_state import ShardState
 from router.storage.storage import Storage
 from router.triggers.cron_scheduler import CronScheduler
@@ -323,23 +325,27 @@ class OwnedShard:
 
     async def _watch_health(self, service: HealthService) -> None:
         while True:
-            confirmed = self._confirmed()
-            healthy = confirmed and await self._is_healthy()
-            service.set(serving=healthy)
-            lack = "storage is not writable" if confirmed else "the replicated log (NATS) does not answer"
-            self._process_state.detail = "" if healthy else lack
-            if healthy:
-                self._process_state.ready.set()
-            else:
+            lack = await self._lack()
+            service.set(serving=not lack)
+            self._process_state.detail = lack
+            if lack:
                 self._process_state.ready.clear()
+            else:
+                self._process_state.ready.set()
             await next_tick(HEALTH_SECONDS)
 
-    async def _is_healthy(self) -> bool:
+    async def _lack(self) -> str:
+        if not self._confirmed():
+            return "the replicated log (NATS) does not answer"
         try:
             async with asyncio.timeout(HEALTH_SECONDS):
-                return await self._storage.healthy()
+                lack = await self._storage.lack()
         except TimeoutError:
-            return False
+            lack = f"a write takes more than {HEALTH_SECONDS:g} s"
+        if not lack:
+            return ""
+        full = await asyncio.to_thread(describe_full, [self._storage.path.parent], least_bytes=RESERVE_BYTES)
+        return f"{full}: make room" if full else f"storage is not writable: {lack}"
 
 
 def _now_ms() -> int:

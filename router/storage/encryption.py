@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from pydantic import SecretStr
 
 from flowhook.errors import ConflictError, InvalidError
-from flowhook.security.private_files import make_directory, open_private
+from flowhook.security.private_files import check_descriptors, make_directory, open_private
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -115,6 +115,7 @@ def load_secrets_key(data_dir: Path, setting: SecretStr | None = None, *, sealed
         ConflictError: there are secrets but no key (`SECRETS_KEY_MISSING`), or the file can't be used: it is damaged
             (`SECRETS_KEY_INVALID`), others can read it (`SECRETS_KEY_EXPOSED`), or it can't be read or created
             (`SECRETS_KEY_UNREADABLE`).
+        UnavailableError: no file can be opened now (`DESCRIPTORS_USED_UP`).
     """
     if setting is not None:
         key = _decode(setting.get_secret_value())
@@ -155,7 +156,10 @@ def require_secrets_key(data_dir: Path, setting: SecretStr | None = None) -> byt
 
 
 def check_key_stored(data_dir: Path, setting: SecretStr | None, key: bytes) -> None:
-    """Raise ConflictError (`SECRETS_KEY_MISSING`) if the next start would not find the key that is in use. Blocks."""
+    """Raise ConflictError (`SECRETS_KEY_MISSING`) if the next start would not find the key that is in use. Blocks.
+
+    UnavailableError: that can't be told now (`DESCRIPTORS_USED_UP`).
+    """
     if setting is not None:
         return
     path = data_dir / KEY_FILE
@@ -192,7 +196,12 @@ def _make(path: Path) -> None:
 
 def read_key(path: Path) -> bytes:
     """Return the key in a file. Blocks. Raises as `load_secrets_key` does, or OSError."""
-    with path.open("rb") as file:
+    try:
+        opened = path.open("rb")
+    except OSError as error:
+        check_descriptors(error)
+        raise
+    with opened as file:
         if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
             raise ConflictError(f"{path} can be read by others: chmod 600 it", reason="SECRETS_KEY_EXPOSED")
         key = _decode(file.read(4096).decode("ascii", "replace"))

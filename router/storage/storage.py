@@ -185,7 +185,7 @@ class Storage:
         transaction_log: TransactionLog,
         objects: ObjectStore | None,
     ) -> None:
-        self._path = path
+        self.path = path
         self._lock = lock
         self._limits = limits
         self._connection = connection
@@ -263,21 +263,22 @@ class Storage:
         async with self._measuring:
             if self.measured is None or time.monotonic() - self._measured_at > USAGE_SECONDS:
                 try:
-                    measured = await asyncio.to_thread(measure, self._path, self._path.parent / "blobs")
+                    measured = await asyncio.to_thread(measure, self.path, self.path.parent / "blobs")
                 except OSError as error:
                     self.measured = None
                     raise translate(error) from error
                 self.measured, self._measured_at = measured, time.monotonic()
             return self.measured
 
-    async def healthy(self) -> bool:
+    async def lack(self) -> str:
+        """Return why new events can't be stored now, for operators; empty: they can."""
         if self._closing is None and not self.writer.failing and not self._append.full:
-            return True
+            return ""
         try:
             self._append.full = not await self.writer.write(self._probe)
-        except UnavailableError:
-            return False
-        return not self._append.full
+        except UnavailableError as error:
+            return error.message
+        return "its limit is reached (FLOWHOOK_STORAGE_MAX_BYTES, or that of the log)" if self._append.full else ""
 
     async def _confirm_ownership(self) -> None:
         await self.writer.write(self._probe)

@@ -64,7 +64,8 @@ def _visit(node, grouped, found):
 
 def metrics():
     """Return the names of all series that there are, and the labels of each."""
-    found = {"up": set(), "process_cpu_seconds_total": set(), "process_resident_memory_bytes": set()}
+    of_process = "cpu_seconds_total", "max_fds", "open_fds", "resident_memory_bytes"
+    found = {"up": set()} | {f"process_{name}": set() for name in of_process}
     for metric in METRICS.values():
         found |= {metric.name + suffix: set(metric.labels) for suffix in SUFFIXES.get(metric.kind, [""])}
         if metric.kind == HISTOGRAM:

@@ -8,7 +8,7 @@ from flowhook.errors import UnavailableError
 
 
 async def test_a_new_storage_is_healthy_and_empty(cluster):
-    assert await cluster.storage.healthy()
+    assert not await cluster.storage.lack()
     assert await cluster.state.unfinished() == []
     assert await cluster.registry.revision() == 0
     assert await cluster.registry.changes(after_revision=0) == []
@@ -30,7 +30,7 @@ async def test_closing_twice_and_at_once_is_fine(cluster):
 
 async def test_everything_is_refused_once_closed(cluster, new_event, draft):
     await cluster.storage.close()
-    assert not await cluster.storage.healthy()
+    assert await cluster.storage.lack()
     calls = [
         cluster.log.append([new_event()]),
         cluster.state.unfinished(),

@@ -89,4 +89,4 @@ async def test_a_router_on_a_full_disk_says_so(full_disk, used):
     router = ("router", "--grpc-port", "0", "--data-dir", data, "--process-name", "r-1")
     line = reported(await asyncio.to_thread(flowhook_process, *router))
     assert (line["event"], line["reason"], line["process"]) == ("can't run", "STORAGE_FULL", "r-1")
-    assert line["cause"].startswith(f"the disk of {data} is full: make room, and start it again; ")
+    assert line["cause"].startswith(f"disk full: {data} has 0.0 MiB free; make room, and start it again; ")

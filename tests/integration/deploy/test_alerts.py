@@ -18,6 +18,7 @@ import urllib.request
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from support import deploy_files, monitoring, pages, transcripts
 from support.certificates import self_signed
@@ -310,6 +311,17 @@ def test_a_disk_that_fills(place):
     with place.disk.filled():
         place.prometheus.until_alert("FlowhookDiskFills")
         check_runbook(place, "FlowhookDiskFills")
+
+
+def test_descriptors_that_are_used_up(place):
+    router = psutil.Process(place.pid("router-1"))
+    limits = router.rlimit(psutil.RLIMIT_NOFILE)
+    router.rlimit(psutil.RLIMIT_NOFILE, (router.num_fds() + 100, limits[1]))
+    [alert] = place.prometheus.until_alert("FlowhookDescriptorsUsedUp")
+    assert alert["labels"]["process"] == "router-1"
+    check_runbook(place, "FlowhookDescriptorsUsedUp")
+    router.rlimit(psutil.RLIMIT_NOFILE, limits)
+    place.prometheus.until_no_alert("FlowhookDescriptorsUsedUp")
 
 
 def test_a_token_that_expires(place):

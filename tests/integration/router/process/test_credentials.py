@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import resource
 import secrets
+from contextlib import contextmanager
 
 import pytest
 import structlog
 from support.patience import PATIENCE
 from support.routers import running_router
 
-from flowhook.errors import ConflictError
+from flowhook.errors import ConflictError, UnavailableError
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
-from flowhook.security.tokens import TokenScope, create_token, list_tokens, revoke_token
+from flowhook.security.tokens import TokenScope, TokenVerifier, create_token, list_tokens, revoke_token
 from router.process.credentials import CredentialWatch, tokens_fingerprint
-from router.storage.encryption import load_secrets_key
+from router.storage.encryption import check_key_stored, load_secrets_key
 
 
 def new_key():
@@ -139,6 +141,42 @@ async def test_tokens_that_are_damaged_or_missing_are_said(data, watched):
     await until(lambda: "is missing" in state.warnings.get("tokens", ""))
     (data / "tokens.json").write_bytes(content)
     await until(lambda: not state.warnings)
+
+
+@contextmanager
+def no_descriptors():
+    """Let this process open no file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_descriptors_that_are_used_up_are_not_said_to_be_files_that_are_missing(watched):
+    state, logs, _ = watched
+    with no_descriptors():
+        await until(lambda: state.warnings)
+        assert state.warnings.keys() == {"descriptors"}
+        assert state.warnings["descriptors"].startswith("all file descriptors are used up (Too many open files)")
+    await until(lambda: not state.warnings)
+    assert [entry["log_level"] for entry in logs] == ["error", "info"]
+
+
+def test_without_descriptors_a_token_is_not_said_to_be_unknown(tmp_path):
+    token = create_token(tmp_path, "shop", [TokenScope.INGEST])
+    verifier = TokenVerifier(tmp_path)
+    with no_descriptors(), pytest.raises(UnavailableError, match="descriptors are used up"):
+        verifier.find(token)
+    assert verifier.find(token).name == "shop"
+
+
+def test_without_descriptors_the_key_is_not_said_to_be_missing(tmp_path):
+    key = load_secrets_key(tmp_path)
+    with no_descriptors(), pytest.raises(UnavailableError, match="descriptors are used up"):
+        check_key_stored(tmp_path, None, key)
+    check_key_stored(tmp_path, None, key)
 
 
 async def test_tokens_that_change_are_logged_by_name(data, watched):

@@ -76,7 +76,7 @@ def _read(paths: Sequence[Path], data_dir: Path) -> dict[Path, bytes]:
 async def apply_files(client: AsyncClient, data_dir: Path, files: Mapping[Path, bytes]) -> list[str]:
     """Apply flow files, but for those whose flows were changed since, and return the flows that have a webhook.
 
-    Raises as `client.flows.apply` does: then none is applied.
+    Raises as `client.flows.apply` does: then none of the `flow_files.parts` with faults is applied.
     """
     existing = [flow async for flow in client.flows.list()]
     webhooks = {flow.id for flow in existing if flow.has_webhook}
@@ -92,15 +92,24 @@ async def apply_files(client: AsyncClient, data_dir: Path, files: Mapping[Path, 
             f"flow {applied.flow}: changed since its file was applied, and kept as it is;"
             f" `flowhook apply -f {shown_path(path)}` takes the file again"
         )
-    if wanted:
-        with flow_files.named_files(list(map(shown_path, wanted))):
-            results = await client.flows.apply(list(wanted.values()))
+    items = list(wanted.items())
+    faults: list[Fault] = []
+    for part in flow_files.parts(list(wanted.values())):
+        chosen = dict(items[part])
+        try:
+            with flow_files.named_files(list(map(shown_path, chosen))):
+                results = await client.flows.apply(list(chosen.values()))
+        except InvalidFlowError as error:
+            faults += error.faults
+            continue
         webhooks.difference_update(each.flow.id for each in results)
         webhooks.update(each.flow.id for each in results if each.flow.has_webhook)
-        _print_results(wanted, results)
-        for (path, content), each in zip(wanted.items(), results, strict=True):
+        _print_results(chosen, results)
+        for (path, content), each in zip(chosen.items(), results, strict=True):
             known[str(path.absolute())] = AppliedFile.of(content, each.flow.id, each.flow.revision)
         write_applied_files(data_dir, known)
+    if faults:
+        raise InvalidFlowError(faults)
     return sorted(webhooks)
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from flowhook.document.loader import FlowDocument
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
+# what is applied in one call, all of it or none: as many documents as a router takes, and of such a size that the
+# answer, which has each flow with its definition, fits into a message
+PART_FILES: Final = 1000
+PART_BYTES: Final = limits.MAX_MESSAGE_BYTES // 4
+PROGRESS_SECONDS: Final = 2.0  # between two reports of progress
 _UNSET: Final = re.compile(r"secret (\S+) is not set")
 
 
@@ -76,7 +82,9 @@ def check_contents(contents: Mapping[str, bytes], named: Collection[str] = ()) -
     functions = component_names().union(named)
     files: list[FlowFile] = []
     faults: list[Fault] = []
+    progress = Progress("checked", len(contents))
     for name, content in contents.items():
+        progress.advance(1)
         try:
             files.append(FlowFile(name, content, parse(content, file=name, functions=functions)))
         except InvalidFlowError as error:
@@ -90,6 +98,35 @@ def check_contents(contents: Mapping[str, bytes], named: Collection[str] = ()) -
             faults.append(Fault(file.name, 0, "document", cause, Code.FLOW_DUPLICATE))
             duplicates.add(file.name)
     return [file for file in files if file.name not in duplicates], faults
+
+
+def parts(contents: Sequence[bytes]) -> Iterator[slice]:
+    """Yield which contents of files to apply in one call: at most `PART_FILES`, and `PART_BYTES` if several."""
+    start = size = 0
+    for at, content in enumerate(contents):
+        if at > start and (at - start == PART_FILES or size + len(content) > PART_BYTES):
+            yield slice(start, at)
+            start, size = at, 0
+        size += len(content)
+    if start < len(contents):
+        yield slice(start, len(contents))
+
+
+@dataclass(slots=True)
+class Progress:
+    """Prints on stderr how many of some files something was done with, if it takes long."""
+
+    done: str  # what is done, as a participle
+    files: int
+    _count: int = field(init=False, default=0)
+    _reported: float = field(init=False, default_factory=time.monotonic)
+
+    def advance(self, files: int) -> None:
+        self._count += files
+        now = time.monotonic()
+        if now - self._reported >= PROGRESS_SECONDS:
+            self._reported = now
+            print(f"{self.done} {self._count} of {self.files} files", file=sys.stderr, flush=True)
 
 
 def find_flow_files(paths: Sequence[Path]) -> list[Path]:

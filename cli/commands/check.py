@@ -62,20 +62,37 @@ def apply(
     router: Router = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Create or update flows; problems are reported with file, line and key, and then nothing is changed."""
+    """Create or update flows; problems are reported with file, line and key, and then nothing is changed.
+
+    More than 1000 files are applied in parts.
+    """
     from cli import flow_files
     from cli.client_factory import open_client
     from flowhook.errors import InvalidFlowError
 
     try:
         flows = flow_files.read_flow_files(files)
-        with open_client(router, data_dir) as client, flow_files.named_files([flow.name for flow in flows]):
-            applied = client.flows.apply([flow.content for flow in flows], dry_run=dry_run)
     except InvalidFlowError as error:
         flow_files.print_problems(error.faults, json=json)
         raise typer.Exit(1) from None
-    for flow, result in zip(flows, applied, strict=True):
-        _show(flow, result, dry_run=dry_run, json=json)
+    progress, left = flow_files.Progress("applied", len(flows)), 0
+    with open_client(router, data_dir) as client:
+        for part in flow_files.parts([flow.content for flow in flows]):
+            chosen = flows[part]
+            try:
+                with flow_files.named_files([flow.name for flow in chosen]):
+                    applied = client.flows.apply([flow.content for flow in chosen], dry_run=dry_run)
+            except InvalidFlowError as error:
+                flow_files.print_problems(error.faults, json=json)
+                left += len(chosen)
+                continue
+            for flow, result in zip(chosen, applied, strict=True):
+                _show(flow, result, dry_run=dry_run, json=json)
+            progress.advance(len(chosen))
+    if left:
+        if left < len(flows):
+            print(f"flowhook: {left} of {len(flows)} files are not applied, the others are", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def _show(flow: FlowFile, result: AppliedFlow, *, dry_run: bool, json: bool) -> None:

@@ -151,7 +151,8 @@ class SecretInfo:
 
     name: str
     update_time_ms: int | None  # when it was last set; None: it is not set, but flows name it
-    # the flows that it verified a request of last, then the others by ID; at most 100. Empty unless requested
+    # the flows that it verified a request of last, then the others by ID; at most 100, and fewer where there are many
+    # secrets, but one. Empty unless requested
     users: tuple[SecretUser, ...] = ()
     user_count: int = 0  # number of flows that name it
     match_time_ms: int | None = None  # when a request was last verified with it; None: not since the router started

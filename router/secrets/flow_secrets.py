@@ -6,7 +6,8 @@ The index of names is read once, then updated by the changes of the registry; ma
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, defaultdict
+import heapq
+from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -31,8 +32,9 @@ from router.storage.registry import Registry
 # pairs of flow and secret that are noted; beyond it, the pair that was noted first makes room
 MAX_PAIRS: Final = 20_000
 PAGE: Final = 100  # definitions in one read, of at most 256 KiB each
-SLICE: Final = 100  # flows that are added to a result before other tasks of the event loop have their turn
+SLICE: Final = 100  # secrets that are added to a result before other tasks of the event loop have their turn
 MAX_USERS: Final = 100  # flows that are reported for a secret
+MAX_ALL_USERS: Final = 2000  # those of all secrets, shared equally, but for one of each secret
 MAX_MISSING: Final = 1000  # missing secrets that are reported
 
 
@@ -63,11 +65,12 @@ class SecretMatches:
 class SecretNames:
     """The secrets that the latest revision of each flow names. Each revision is parsed once.
 
-    In memory it takes about 200 bytes for each flow; the database takes some thousands.
+    In memory it takes about 300 bytes for each flow; the database takes some thousands.
     """
 
     _registry: Registry
     _names: dict[str, tuple[int, NamedSecrets]] = attrs.field(init=False, factory=dict)
+    _users: dict[str, set[str]] = attrs.field(init=False, factory=dict)  # IDs of the flows that name a secret
     # one instance of equal ones: many flows name the same secrets
     _shared: dict[NamedSecrets, NamedSecrets] = attrs.field(init=False, factory=dict)
     # revision of the registry that the index contains; None: it does not have all flows yet
@@ -85,13 +88,18 @@ class SecretNames:
         # without all flows yet; or it was changed or deleted since it was read
         return await (self._add(flow) if self._applied is None else self._parse(flow))
 
-    async def all(self) -> list[tuple[str, NamedSecrets]]:
-        """Return what each flow names that names any, as of now.
+    async def users(self) -> Mapping[str, Collection[str]]:
+        """Return the IDs of the flows that name each secret, as of now; both change later.
 
         The first call reads all flows, and later ones read those that changed.
         """
         await self._follow()
-        return [(flow_id, names) for flow_id, (_, names) in self._names.items() if any(names)]
+        return self._users
+
+    def known(self, flow_id: str) -> NamedSecrets:
+        """Return what a flow names, as of the last change that was read."""
+        _, names = self._names.get(flow_id, (0, NamedSecrets()))
+        return names
 
     async def _follow(self) -> None:
         async with self._following:
@@ -108,7 +116,7 @@ class SecretNames:
     async def _read(self, flow_ids: set[str]) -> None:
         existing = await self._registry.get_flows(list(flow_ids))
         for flow_id in flow_ids.difference(flow.id for flow in existing):
-            self._names.pop(flow_id, None)
+            self._put(flow_id, None)
         for flow in existing:
             await self._add(flow)
 
@@ -120,7 +128,8 @@ class SecretNames:
                 await self._add(flow)
             existing.update(flow.id for flow in flows)
             after = flows[-1].id
-        self._names = {flow_id: names for flow_id, names in self._names.items() if flow_id in existing}
+        for flow_id in self._names.keys() - existing:
+            self._put(flow_id, None)
         self._applied = revision
 
     async def _add(self, flow: Flow) -> NamedSecrets:
@@ -131,8 +140,21 @@ class SecretNames:
         if len(self._shared) > 2 * len(self._names) + PAGE:  # those of earlier revisions
             self._shared = {each: each for _, each in self._names.values()}
         names = self._shared.setdefault(names, names)
-        self._names[flow.id] = flow.revision, names
+        self._put(flow.id, (flow.revision, names))
         return names
+
+    def _put(self, flow_id: str, entry: tuple[int, NamedSecrets] | None) -> None:
+        for name in self.known(flow_id).all:
+            users = self._users[name]
+            users.discard(flow_id)
+            if not users:
+                del self._users[name]
+        if entry is None:
+            self._names.pop(flow_id, None)
+            return
+        self._names[flow_id] = entry
+        for name in entry[1].all:
+            self._users.setdefault(name, set()).add(flow_id)
 
     async def _parse(self, flow: Flow) -> NamedSecrets:
         await asyncio.sleep(0)  # there may be many flows
@@ -161,20 +183,31 @@ class FlowSecrets:
     async def uses(self) -> SecretUses:
         """Return which flows name each secret.
 
-        Takes some microseconds for each flow that names any; definitions are parsed only once.
+        Takes some microseconds for each of them, and less for each flow; definitions are parsed only once.
         """
-        users: defaultdict[str, _Users] = defaultdict(_Users)
-        for number, (flow_id, names) in enumerate(await self._names.all(), 1):
-            for each in self._secrets(flow_id, names, ()):
-                users[each.name].add(
-                    SecretUser(flow_id, each.verifies, each.expressions, each.match_time_ms, each.latest_match)
-                )
-            if number % SLICE == 0:
-                await asyncio.sleep(0)
         infos = await self._registry.list_secrets()
+        users = await self._names.users()
         missing = sorted(users.keys() - {info.name for info in infos})[:MAX_MISSING]
-        uses = [users[each.name].use(each) for each in (*infos, *(SecretInfo(name, None) for name in missing))]
+        infos += (SecretInfo(name, None) for name in missing)
+        most = min(max(MAX_ALL_USERS // max(len(infos), 1), 1), MAX_USERS)
+        uses: list[SecretInfo] = []
+        for info in infos:
+            uses.append(self._with_users(info, users.get(info.name, ()), most))
+            if len(uses) % SLICE == 0:
+                await asyncio.sleep(0)
         return SecretUses(tuple(uses), self._matches.since_ms)
+
+    def _with_users(self, info: SecretInfo, flow_ids: Collection[str], most: int) -> SecretInfo:
+        """Return a secret with the flows that name it: at most so many, the latest matches first."""
+        name = info.name
+        chosen = heapq.nsmallest(most, flow_ids, key=lambda each: (-(self._matches.last(each, name) or 0), each))
+        users = tuple(self._user(flow_id, name) for flow_id in chosen)
+        matched_ms = users[0].match_time_ms if users else None
+        return replace(info, users=users, user_count=len(flow_ids), match_time_ms=matched_ms)
+
+    def _user(self, flow_id: str, name: str) -> SecretUser:
+        [found] = (each for each in self._secrets(flow_id, self._names.known(flow_id), ()) if each.name == name)
+        return SecretUser(flow_id, found.verifies, found.expressions, found.match_time_ms, found.latest_match)
 
     def _secrets(self, flow_id: str, names: NamedSecrets, there: Collection[str]) -> tuple[NamedSecret, ...]:
         times = {name: self._matches.last(flow_id, name) for name in sorted(names.all)}
@@ -190,29 +223,6 @@ class FlowSecrets:
             )
             for name, time in times.items()
         )
-
-
-@attrs.define(eq=False, repr=False)
-class _Users:
-    """The flows that name a secret: their number, and those that are reported, the latest matches first."""
-
-    _count: int = 0
-    _users: list[SecretUser] = attrs.field(factory=list)
-
-    def add(self, user: SecretUser) -> None:
-        self._count += 1
-        self._users.append(user)
-        if len(self._users) > 2 * MAX_USERS:  # all flows may name one secret: what is not reported is dropped
-            self._trim()
-
-    def use(self, info: SecretInfo) -> SecretInfo:
-        self._trim()
-        latest = self._users[0].match_time_ms if self._users else None
-        return replace(info, users=tuple(self._users), user_count=self._count, match_time_ms=latest)
-
-    def _trim(self) -> None:
-        self._users.sort(key=lambda user: (-(user.match_time_ms or 0), user.flow_id))
-        del self._users[MAX_USERS:]
 
 
 Uses = Mapping[str, set[str]]  # kinds of `auth` by the name of the secret they verify with

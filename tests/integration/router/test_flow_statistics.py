@@ -195,6 +195,15 @@ async def test_of_many_flows_that_name_a_secret_those_with_the_latest_matches_ar
     assert (token.user_count, [user.flow_id for user in token.users]) == (9, names[:2])
 
 
+async def test_of_many_secrets_fewer_flows_are_listed_of_each(client, monkeypatch):
+    monkeypatch.setattr(flow_secrets, "MAX_ALL_USERS", 6)
+    await client.flows.apply([flow(name, AUTH) for name in ("a", "b", "c")])
+    uses = (await client.secrets.uses()).secrets
+    assert [(use.user_count, [user.flow_id for user in use.users]) for use in uses] == [(3, ["a", "b"])] * 3
+    monkeypatch.setattr(flow_secrets, "MAX_ALL_USERS", 1)
+    assert [len(use.users) for use in (await client.secrets.uses()).secrets] == [1, 1, 1]
+
+
 async def test_an_unknown_flow_has_no_numbers(client):
     with pytest.raises(NotFoundError):
         await client.flows.statistics("nobody")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import datetime, timedelta
 
@@ -9,6 +10,12 @@ import pytest
 from support.command_flows import DOCUMENT, HELLO, QUIET
 from support.commands import send_event, wait_for_end
 from support.patience import PATIENCE
+
+from cli import flow_files
+from cli.applying import apply_files, read_applied_files
+from flowhook.client import AsyncClient
+from flowhook.errors import InvalidFlowError
+from router.services.flow import MAX_DOCUMENTS
 
 
 def test_a_flow_is_drawn_by_its_id_and_from_its_file_alike(cluster, flows):
@@ -36,6 +43,55 @@ def test_applying_again_changes_nothing_and_a_change_makes_a_revision(cluster, f
     assert (missing.code, missing.err) == (1, "flowhook: flow fresh has no revision 9\n")
     assert cluster.run("flows", "delete", "fresh").out == "fresh: deleted\n"
     assert cluster.run("flows", "get", "fresh").code == 1
+
+
+ADDRESSED = """
+document: {{dsl: 1.0.3, namespace: default, name: {name}, version: 1.0.0}}
+webhook: {{auth: none, path: "/{path}"}}
+do: []
+"""
+
+
+@pytest.fixture
+def many(cluster, tmp_path):
+    """A folder with five flows, of which the fourth has the URL of the first: only the router sees that."""
+    for name, path in zip("abcde", "pqrps", strict=True):
+        (tmp_path / f"{name}.yaml").write_text(ADDRESSED.format(name=f"many-{name}", path=path))
+    yield tmp_path
+    for name in "abcde":
+        cluster.run("flows", "delete", f"many-{name}")
+
+
+def test_more_files_than_a_router_takes_at_once_are_applied_in_parts(cluster, many, monkeypatch):
+    assert flow_files.PART_FILES == MAX_DOCUMENTS
+    monkeypatch.setattr(flow_files, "PART_FILES", 2)
+    monkeypatch.setattr(flow_files, "PROGRESS_SECONDS", 0)
+    result = cluster.run("apply", "-f", many)
+    assert result.code == 1
+    assert result.out.splitlines() == [f"many-{name}: created" for name in "abe"]
+    assert "applied 3 of 5 files" in result.err
+    assert f"{many}/d.yaml: webhook.path: /p is taken by flow many-a" in result.err
+    assert result.err.splitlines()[-1] == "flowhook: 2 of 5 files are not applied, the others are"
+    (many / "d.yaml").write_text(ADDRESSED.format(name="many-d", path="t"))
+    again = cluster.run("apply", "-f", many)
+    changes = dict.fromkeys("abe", "unchanged") | dict.fromkeys("cd", "created")
+    assert (again.code, again.out.splitlines()) == (0, [f"many-{name}: {changes[name]}" for name in "abcde"])
+
+
+def test_up_applies_more_files_than_a_router_takes_at_once_in_parts(cluster, many, tmp_path, monkeypatch):
+    monkeypatch.setattr(flow_files, "PART_FILES", 2)
+    files = {path: path.read_bytes() for path in sorted(many.glob("*.yaml"))}
+
+    async def apply():
+        token = (cluster.data_dir / "admin.token").read_text().strip()
+        async with AsyncClient(cluster.where["grpc_address"], token=token) as client:
+            return await apply_files(client, tmp_path, files)
+
+    with pytest.raises(InvalidFlowError, match=r"d\.yaml: webhook\.path: /p is taken by flow many-a"):
+        asyncio.run(apply())
+    assert {applied.flow for applied in read_applied_files(tmp_path).values()} == {"many-a", "many-b", "many-e"}
+    files[many / "d.yaml"] = ADDRESSED.format(name="many-d", path="t").encode()
+    assert {f"many-{name}" for name in "abcde"} <= set(asyncio.run(apply()))
 
 
 def test_the_revisions_of_a_flow_are_listed_and_compared(cluster, tmp_path):

@@ -94,8 +94,9 @@ class Prometheus:
         wait_until(lambda: (cause(), self.alerts(name))[1], f"{name} fires")
         return self.alerts(name)
 
-    def until_no_alert(self, name):
-        wait_until(lambda: not self.alerts(name), f"{name} does not fire any more")
+    def until_no_alert(self, name, meanwhile=lambda: None):
+        """Wait until no alert of a rule fires; `meanwhile` is done again and again until then."""
+        wait_until(lambda: (meanwhile(), not self.alerts(name))[1], f"{name} does not fire any more")
 
     def close(self):
         self._process.kill()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.commands import clean_environment
 from support.patience import PATIENCE
+from support.ports import free_port
 from support.systems import document
 
 from flowhook.client import AsyncClient
@@ -42,12 +42,6 @@ RETRIED = """- again:
     try: [ask: {call: http, with: {method: get, endpoint: 'URL/nothing'}}]
     catch: {retry: {delay: {milliseconds: 1}, limit: {attempt: {count: 2}}}}"""
 CALLS = "- ask: {call: http, with: {method: get, endpoint: 'URL/healthz'}}"
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 class Processes:

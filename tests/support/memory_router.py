@@ -9,6 +9,7 @@ import hashlib
 import grpc.aio
 import orjson
 from support.edge_heads import with_head
+from support.ports import free_port
 
 from flowhook.client.channel import SERVER_OPTIONS
 from flowhook.errors import FlowhookError, NotFoundError, UnavailableError
@@ -104,7 +105,7 @@ class MemoryRouter(
     async def start(self):
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
         self.register(self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port or free_port()}")
         await self._server.start()
 
     async def stop(self):

@@ -13,6 +13,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.rpc import error_details_pb2, status_pb2
 from grpc_reflection.v1alpha import reflection
+from support.ports import free_port
 
 from runner.protoc import compile_source
 
@@ -149,7 +150,7 @@ async def pets_server(*, reflects=True, certificate=None, port=0):
     if reflects:
         reflection.enable_server_reflection((NAME,), server, pool=pets.pool)
     if certificate is None:
-        pets.port = server.add_insecure_port(f"127.0.0.1:{port}")
+        pets.port = server.add_insecure_port(f"127.0.0.1:{port or free_port()}")
     else:
         pair = [(certificate[1].read_bytes(), certificate[0].read_bytes())]
         pets.port = server.add_secure_port(f"127.0.0.1:{port}", grpc.ssl_server_credentials(pair))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -12,6 +11,7 @@ from contextlib import suppress
 import grpc
 from support.commands import clean_environment
 from support.patience import PATIENCE
+from support.ports import free_port
 
 from flowhook.client import AsyncClient
 from flowhook.client.channel import connect
@@ -26,7 +26,7 @@ class RouterProcess:
     def __init__(self, directory, name, url, **environment):
         self.name = name
         self.view_dir = directory / name
-        self.target = f"127.0.0.1:{_free_port()}"
+        self.target = f"127.0.0.1:{free_port()}"
         self._directory = directory
         self._log = directory / f"{name}.log"
         variables = {
@@ -167,9 +167,3 @@ def shifted_clock(directory, seconds):
     directory.mkdir()
     (directory / "sitecustomize.py").write_text(CLOCK.format(seconds=seconds))
     return {"PYTHONPATH": directory}
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -12,6 +12,7 @@ import time
 import psutil
 import pytest
 from support.commands import PATIENCE, clean_environment
+from support.ports import free_port
 
 LINE = (
     "this process may open {limit} files, and needs 256: "
@@ -59,12 +60,6 @@ def test_a_process_on_its_own_refuses_to_start_and_says_what_to_write(tmp_path, 
 )
 def test_a_low_soft_limit_is_raised_as_far_as_the_hard_one_lets_it(soft, hard, raised):
     assert run("-c", SHOW, soft=soft, hard=hard).stdout == f"{raised}\n"
-
-
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 def answered(connection):

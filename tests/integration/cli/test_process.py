@@ -15,6 +15,7 @@ import urllib.request
 import grpc
 import pytest
 from support.patience import PATIENCE
+from support.ports import free_port
 
 from flowhook.client import channel
 from flowhook.process.process_state import ProcessState
@@ -205,7 +206,7 @@ class Cluster(cluster_service_pb2_grpc.ClusterServiceServicer):
 async def _serve(cluster, port=0):
     server = grpc.aio.server(options=channel.SERVER_OPTIONS)
     cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, server)
-    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    port = server.add_insecure_port(f"127.0.0.1:{port or free_port()}")
     await server.start()
     return server, port
 

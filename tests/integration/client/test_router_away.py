@@ -7,6 +7,7 @@ import asyncio
 import grpc
 import pytest
 from support.clients import Either, close
+from support.ports import free_port
 
 from flowhook.client import AsyncClient, channel, router_errors
 from flowhook.errors import InternalError, UnavailableError
@@ -41,7 +42,7 @@ class StubFlowService(flow_service_pb2_grpc.FlowServiceServicer):
 async def serve(flows, port=0):
     server = grpc.aio.server(options=channel.SERVER_OPTIONS)
     flow_service_pb2_grpc.add_FlowServiceServicer_to_server(flows, server)
-    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    port = server.add_insecure_port(f"127.0.0.1:{port or free_port()}")
     await server.start()
     return server, port
 

@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import os
 import random
-import socket
 import sys
 import time
 from pathlib import Path
 
 import pytest
 from support.patience import PATIENCE
+from support.ports import free_port
 from support.routers import flow
 
 from flowhook.attach import messages
@@ -29,14 +29,6 @@ from runner.worker.attach_client import RouterConnection
 
 STEPS = 3
 SENDERS = 4
-
-
-def free_port():
-    """Return a port that nobody gets by chance while the router is down: one the system does not give out itself."""
-    while True:
-        port = random.randint(20_000, 32_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 class RouterProcess:

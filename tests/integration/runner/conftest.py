@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -20,6 +19,7 @@ from support.amqp_broker import AmqpBroker
 from support.attach_messages import entry_message
 from support.http_servers import http_server as serving
 from support.patience import PATIENCE
+from support.ports import free_port
 
 from flowhook.client.channel import SERVER_OPTIONS
 from flowhook.errors import NotFoundError
@@ -119,7 +119,7 @@ class Router(
     async def serve(self, port=0):
         self.server = grpc.aio.server(options=SERVER_OPTIONS)
         self.register(self.server)
-        self.port = self.server.add_insecure_port(f"127.0.0.1:{port}")
+        self.port = self.server.add_insecure_port(f"127.0.0.1:{port or free_port()}")
         await self.server.start()
 
     async def stop(self):
@@ -416,8 +416,7 @@ async def amqp():
 @pytest.fixture
 async def mqtt(tmp_path):
     """Run mosquitto if it is installed, else amqtt in this process; the address says which one it is."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     if MOSQUITTO is not None:
         configuration = tmp_path / "mosquitto.conf"
         configuration.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")

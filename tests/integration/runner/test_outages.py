@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 from support.patience import PATIENCE
+from support.ports import free_port
 from support.routers import running_router
 from support.workers import running_worker
 
@@ -54,7 +55,7 @@ async def serving(target, port=0):
     application.router.add_post("/", target.handle)
     runner = web.AppRunner(application)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
+    site = web.TCPSite(runner, "127.0.0.1", port or free_port())
     await site.start()
     try:
         yield site._server.sockets[0].getsockname()[1]

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import json
+import math
 import secrets
 import threading
 import time
@@ -311,7 +312,7 @@ class JetStreamLog(CommitLog):
         self._listens = False
         self._announce_until = 0.0
         self._announcing = False
-        self._announced_at = 0.0
+        self._announced_at = -math.inf
         self._news = asyncio.Event()
         self._known = info
         self._monitored: dict[str, MonitoredServer] = {}

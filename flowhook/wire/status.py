@@ -69,7 +69,7 @@ _CAUSES: Final = (
         "failed to connect .*Socket closed",
         ": it closed the connection; check whether it requires TLS, or a client certificate",
     ),
-    ("Socket closed", ": it closed the connection"),
+    ("Socket closed|Connection reset by peer|Broken pipe", ": it closed the connection"),
 )
 """What gRPC's messages match, with the probable cause of each; the first one counts."""
 _UNTRUSTED: Final = re.compile(r"CERTIFICATE_VERIFY_FAILED: ([a-z -]+)")

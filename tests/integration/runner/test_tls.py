@@ -42,9 +42,10 @@ async def message(request, tmp_path, authority):
 
 
 async def received(details, text):
-    async with asyncio.timeout(PATIENCE):
-        while not any(text in str(detail) for detail in details):
-            await asyncio.sleep(0.01)
+    deadline = time.monotonic() + PATIENCE
+    while not any(text in str(detail) for detail in details):
+        assert time.monotonic() < deadline, details
+        await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager
@@ -91,10 +92,11 @@ async def test_when_a_connection_ends_that_worked_nobody_is_sent_to_look_for_tls
                 connection, details, link = attachment(for_runner)
                 watching = asyncio.Event()
                 cache = flow_cache(for_edge, on_state=lambda lack: None if lack else watching.set())
-                async with running(connection.run(Mock())), running(cache.run()), asyncio.timeout(PATIENCE):
-                    await watching.wait()
-                    while not link.attached:
-                        await asyncio.sleep(0.01)
+                async with running(connection.run(Mock())), running(cache.run()):
+                    async with asyncio.timeout(PATIENCE):
+                        await watching.wait()
+                        while not link.attached:
+                            await asyncio.sleep(0.01)
                     relay.cut()
                     await received(details, "it closed the connection")
                     await received(lines, "it closed the connection")

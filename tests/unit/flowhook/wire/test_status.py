@@ -72,3 +72,10 @@ def test_no_error_is_too_large_to_travel(text, count):
     if count > 1:
         assert arrived.faults[-1].cause == f"and {count - len(arrived.faults) + 1} more faults"
         assert arrived.faults[-1].code == Code.MORE_PROBLEMS
+
+
+@pytest.mark.parametrize(
+    "details", ["Stream removed (Socket closed)", "recvmsg:Connection reset by peer", "Broken pipe"]
+)
+def test_an_end_of_a_connection_that_worked_is_told_alike_whichever_way_it_ended(details):
+    assert status.probable_cause(details) == ": it closed the connection"

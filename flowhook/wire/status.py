@@ -64,12 +64,12 @@ _CAUSES: Final = (
         "Tls handshake failed",
         ": the TLS handshake failed; check that it uses TLS, with a certificate of an authority in the CA file",
     ),
-    # of a connection on which the other end never spoke HTTP/2
+    # of a connection on which the other end never spoke HTTP/2; one that is reset met a router that just died
     (
         "failed to connect .*Socket closed",
         ": it closed the connection; check whether it requires TLS, or a client certificate",
     ),
-    ("Socket closed|Connection reset by peer|Broken pipe", ": it closed the connection"),
+    ("Socket closed|Connection reset by peer", ": it closed the connection"),
 )
 """What gRPC's messages match, with the probable cause of each; the first one counts."""
 _UNTRUSTED: Final = re.compile(r"CERTIFICATE_VERIFY_FAILED: ([a-z -]+)")

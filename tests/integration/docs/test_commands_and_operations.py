@@ -170,7 +170,7 @@ class Place:
     def replayed(self):
         self.execution("evt_01m8746vn1ftdsgtq0g16mgym6", sent := send_event(self.cluster, "hello", "{}"))
         self.run("executions", "wait", sent)
-        replay = self.cluster.run("executions", "replay", sent, "--json").rows[0]
+        replay = self.run("executions", "replay", sent, "--json").rows[0]
         self.run("executions", "wait", replay["id"])
 
     def requests(self):

@@ -11,8 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 from support.certificates import Authority
 from support.cutting_relay import cutting_relay
-from support.patience import PATIENCE
 from support.routers import running_router
+from support.systems import until
 
 from edge.metrics import EdgeMetrics
 from edge.router.client import RouterClient
@@ -42,10 +42,7 @@ async def message(request, tmp_path, authority):
 
 
 async def received(details, text):
-    deadline = time.monotonic() + PATIENCE
-    while not any(text in str(detail) for detail in details):
-        assert time.monotonic() < deadline, details
-        await asyncio.sleep(0.01)
+    await until(lambda: any(text in str(detail) for detail in details), details)
 
 
 @contextlib.asynccontextmanager
@@ -93,10 +90,8 @@ async def test_when_a_connection_ends_that_worked_nobody_is_sent_to_look_for_tls
                 watching = asyncio.Event()
                 cache = flow_cache(for_edge, on_state=lambda lack: None if lack else watching.set())
                 async with running(connection.run(Mock())), running(cache.run()):
-                    async with asyncio.timeout(PATIENCE):
-                        await watching.wait()
-                        while not link.attached:
-                            await asyncio.sleep(0.01)
+                    await until(watching.is_set, "the edge watches the flows")
+                    await until(lambda: link.attached, "the runner is attached")
                     relay.cut()
                     await received(details, "it closed the connection")
                     await received(lines, "it closed the connection")

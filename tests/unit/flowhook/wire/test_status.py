@@ -74,8 +74,18 @@ def test_no_error_is_too_large_to_travel(text, count):
         assert arrived.faults[-1].code == Code.MORE_PROBLEMS
 
 
-@pytest.mark.parametrize(
-    "details", ["Stream removed (Socket closed)", "recvmsg:Connection reset by peer", "Broken pipe"]
+@cases(
+    ("details", "hint"),
+    [
+        ("Stream removed (Socket closed)", ""),
+        ("Stream removed (recvmsg:Connection reset by peer (104))", ""),
+        # a router that died before it accepted the connection
+        ("failed to connect to all addresses; last error: UNAVAILABLE: recvmsg:Connection reset by peer (104)", ""),
+        (
+            "failed to connect to all addresses; last error: UNAVAILABLE: Socket closed",
+            "; check whether it requires TLS, or a client certificate",
+        ),
+    ],
 )
-def test_an_end_of_a_connection_that_worked_is_told_alike_whichever_way_it_ended(details):
-    assert status.probable_cause(details) == ": it closed the connection"
+def test_only_a_connection_that_the_router_closed_unused_points_at_tls(details, hint):
+    assert status.probable_cause(details) == f": it closed the connection{hint}"
